@@ -1,0 +1,17 @@
+"""FastViT for MMDetection, MMSegmentation and MMPretrain.
+
+Importing this package registers ``FastViT`` and ``FastViTNeck`` with MMEngine,
+where the registries of all three toolboxes find them.
+"""
+from .backbone import FastViT
+from .checkpoint import convert_state_dict, load_pretrained
+from .checkpoint_file import CheckpointError
+from .neck import FastViTNeck
+from .reparam import reparameterize
+from .variants import VARIANTS
+from .version import __version__
+
+__all__ = [
+    'VARIANTS', 'CheckpointError', 'FastViT', 'FastViTNeck', '__version__',
+    'convert_state_dict', 'load_pretrained', 'reparameterize',
+]

@@ -1,0 +1,76 @@
+"""The fusion algebra: every way two affine operations become one.
+
+Pure, differentiable functions on tensors; the layers, ``reparameterize`` and
+the checkpoint conversion all fold with them. A kernel is (out, in / groups, k,
+k), or (out, in) for a linear layer; a bias is (out,) or None. Low-precision
+parameters are folded in float32: the result is at least float32, whatever
+autocast says, and the caller casts it back.
+
+``norm`` is a batch norm, or anything with its ``weight``, ``bias``,
+``running_mean``, ``running_var`` and ``eps``.
+"""
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Affine = Tuple[Tensor, Tensor]  # kernel, bias
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """Return ``tensor`` in float32, or unchanged if it is wider already."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def norm_scale_shift(norm) -> Affine:
+    """Return (C,) ``scale`` and ``shift`` with norm(x) = scale * x + shift."""
+    scale = (widen(norm.running_var) + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * widen(norm.weight)
+    shift = -widen(norm.running_mean) * scale
+    if norm.bias is not None:
+        shift = shift + widen(norm.bias)
+    return scale, shift
+
+
+def fold_scale(kernel: Tensor, bias: Optional[Tensor], scale: Tensor) -> Affine:
+    """Fold a factor (out,) on the output, such as a layer scale."""
+    scale = widen(scale)
+    kernel = widen(kernel) * scale.reshape(-1, *[1] * (kernel.ndim - 1))
+    bias = torch.zeros_like(scale) if bias is None else widen(bias) * scale
+    return kernel, bias
+
+
+def fold_norm_after(kernel: Tensor, bias: Optional[Tensor], norm) -> Affine:
+    """Fold norm(conv(x)): the convolution comes first."""
+    scale, shift = norm_scale_shift(norm)
+    kernel, bias = fold_scale(kernel, bias, scale)
+    return kernel, bias + shift
+
+
+def fold_norm_before(kernel: Tensor, bias: Optional[Tensor], norm) -> Affine:
+    """Fold linear(norm(x)), kernel (out, in).
+
+    Not for kernels that pad: the norm's shift would have to reach the zeros.
+    """
+    scale, shift = norm_scale_shift(norm)
+    kernel = widen(kernel)
+    # Not a matmul: autocast would run that in low precision.
+    offset = (kernel * shift).sum(1)
+    return kernel * scale, offset if bias is None else widen(bias) + offset
+
+
+def identity_kernel(kernel: Tensor) -> Tensor:
+    """Return the kernel, shaped like ``kernel``, that passes its input on."""
+    out_channels, in_channels_per_group, size, _ = kernel.shape
+    eye = torch.eye(in_channels_per_group, device=kernel.device,
+                    dtype=widen(kernel).dtype)
+    groups = out_channels // in_channels_per_group
+    return pad_kernel(eye.repeat(groups, 1)[:, :, None, None], size)
+
+
+def pad_kernel(kernel: Tensor, size: int) -> Tensor:
+    """Centre an odd-sized kernel in zeros, to (out, in / groups, size, size)."""
+    margin = (size - kernel.shape[-1]) // 2
+    return F.pad(kernel, [margin] * 4) if margin else kernel

@@ -1,0 +1,77 @@
+"""Multi-head self-attention over all positions of a feature map."""
+from typing import List
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..fusion import Affine, fold_norm_before
+from ..variants import HEAD_CHANNELS
+from .init import truncated_normal_
+from .layer_scale import LayerScaled
+from .norm import build_norm
+from .reparameterizable import Reparameterizable
+
+
+class NormLinear(Reparameterizable):
+    """linear(norm(x)) on tokens (B, N, C), the norm folded into the map.
+
+    Args:
+        in_channels: ``C`` of the tokens.
+        out_channels: Channels of the result, (B, N, out_channels).
+        norm_cfg: Config of the norm, a norm of (B, C, H, W) maps.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__()
+        self.norm = build_norm(norm_cfg, in_channels)
+        self.linear = nn.Linear(in_channels, out_channels, bias=False)
+
+    @property
+    def main(self) -> nn.Linear:
+        return self.linear
+
+    def norms(self) -> List[nn.Module]:
+        return [self.norm]
+
+    def equivalent(self) -> Affine:
+        return fold_norm_before(self.linear.weight, self.linear.bias,
+                                self.norm)
+
+    def forward_branches(self, x: Tensor) -> Tensor:
+        maps = x.transpose(1, 2).unsqueeze(-1)  # (B, C, N, 1)
+        return self.linear(self.norm(maps).squeeze(-1).transpose(1, 2))
+
+
+class Attention(nn.Module):
+    """s * proj(attention(qkv(norm(x)))), heads of 32 channels.
+
+    The token mixer of an attention stage (FastViT, section 3.3), with the
+    norm before it and the layer scale after it, which fold into ``qkv`` and
+    ``proj``. ``qkv`` has no bias of its own.
+
+    Args:
+        channels: Channels ``C`` of the (B, C, H, W) input and output.
+        layer_scale_init_value: Start value of the layer scale.
+        norm_cfg: Config of the norm.
+    """
+
+    def __init__(self, channels: int, layer_scale_init_value: float = 1e-5,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__()
+        self.num_heads = channels // HEAD_CHANNELS
+        self.qkv = NormLinear(channels, 3 * channels, norm_cfg)
+        self.proj = LayerScaled(nn.Linear(channels, channels),
+                                layer_scale_init_value)
+        for linear in (self.qkv.linear, self.proj.op):
+            truncated_normal_(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C, H, W)."""
+        size = x.shape[2:]
+        tokens = self.qkv(x.flatten(2).transpose(1, 2))  # (B, N, 3C)
+        q, k, v = (tokens.unflatten(2, (3, self.num_heads, HEAD_CHANNELS))
+                   .permute(2, 0, 3, 1, 4))  # (B, heads, N, 32) each
+        out = F.scaled_dot_product_attention(q, k, v)
+        out = self.proj(out.transpose(1, 2).flatten(2))  # (B, N, C)
+        return out.transpose(1, 2).unflatten(2, size)

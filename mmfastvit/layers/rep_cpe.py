@@ -1,0 +1,33 @@
+"""The conditional position encoding before an attention stage."""
+from typing import List
+
+from torch import nn
+
+from ..fusion import Affine, identity_kernel, widen
+from .reparameterizable import Reparameterizable
+
+
+class RepCPE(Reparameterizable):
+    """x + conv(x), a depthwise 7x7 with bias (FastViT, section 3.3).
+
+    It has no norm, so it always runs as one convolution.
+
+    Args:
+        channels: Channels ``C`` of the (B, C, H, W) input and output.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 7, padding=3,
+                              groups=channels)
+
+    @property
+    def main(self) -> nn.Conv2d:
+        return self.conv
+
+    def norms(self) -> List[nn.Module]:
+        return []
+
+    def equivalent(self) -> Affine:
+        kernel = widen(self.conv.weight) + identity_kernel(self.conv.weight)
+        return kernel, widen(self.conv.bias)

@@ -1,0 +1,96 @@
+"""What all re-parameterizable layers share: one layer, three forms."""
+from typing import List, Optional, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..fusion import Affine
+from .norm import is_foldable, uses_running_statistics
+
+
+class Reparameterizable(nn.Module):
+    """A layer that equals one convolution or one linear map.
+
+    It runs in one of three forms, all computing the same function:
+
+    1. branches, while a norm of it takes its statistics from the batch;
+    2. one operation with the equivalent kernel, computed on the fly, whenever
+       all its norms use running statistics (``eval()``, ``norm_eval=True``, a
+       frozen stage) or it has none. Gradients reach every branch parameter
+       through the kernel, and no branch saves an activation;
+    3. one operation with a stored kernel, after :meth:`switch_to_deploy`.
+
+    A subclass defines ``main``, ``norms``, ``equivalent`` and, if it has
+    norms, ``forward_branches``.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_module('fused', None)
+
+    @property
+    def main(self) -> Union[nn.Conv2d, nn.Linear]:
+        """The operation that is shaped like the equivalent one."""
+        raise NotImplementedError
+
+    def norms(self) -> List[nn.Module]:
+        """Return the norms on which the equivalent kernel depends."""
+        raise NotImplementedError
+
+    def equivalent(self) -> Affine:
+        """Return the equivalent kernel and bias, float32 or wider.
+
+        A differentiable function of the branches' parameters.
+        """
+        raise NotImplementedError
+
+    def forward_branches(self, x: Tensor) -> Tensor:
+        """Run the branches one by one."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C', H', W'); a linear layer (B, N, C)."""
+        if self.fused is not None:
+            return self.fused(x)
+        if not all(uses_running_statistics(norm) for norm in self.norms()):
+            return self.forward_branches(x)
+        op = self.main
+        kernel, bias = (t.to(op.weight.dtype) for t in self.equivalent())
+        if isinstance(op, nn.Linear):
+            return F.linear(x, kernel, bias)
+        return F.conv2d(x, kernel, bias, op.stride, op.padding, op.dilation,
+                        op.groups)
+
+    def why_not_foldable(self) -> Optional[str]:
+        """Return what keeps this layer from being folded, if anything does."""
+        for norm in self.norms() if self.fused is None else ():
+            if not is_foldable(norm):
+                return (f'{norm} keeps no running statistics; only batch '
+                        'norms that track them can be folded')
+        return None
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Replace the branches, in place and for good, by one operation.
+
+        Dtype, device, memory format, mode and ``requires_grad`` stay.
+
+        Raises:
+            ValueError: A norm keeps no running statistics.
+        """
+        if self.fused is not None:
+            return
+        reason = self.why_not_foldable()
+        if reason:
+            raise ValueError(f'{type(self).__name__}: {reason}.')
+        requires_grad = any(p.requires_grad for p in self.parameters())
+        op = self.main
+        kernel, bias = self.equivalent()
+        # empty_like keeps the memory format, which the arithmetic may not.
+        op.weight = nn.Parameter(torch.empty_like(op.weight).copy_(kernel),
+                                 requires_grad)
+        op.bias = nn.Parameter(bias.to(op.weight.dtype), requires_grad)
+        self._modules.clear()
+        self._parameters.clear()
+        self.fused = op
