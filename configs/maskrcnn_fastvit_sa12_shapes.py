@@ -1,0 +1,65 @@
+# The same detector with light heads on the generated shapes, from scratch, for
+# two CPU cores; `make demo` trains it.
+_base_ = 'maskrcnn_fastvit_sa12_coco.py'
+
+model = dict(
+    backbone=dict(init_cfg=None),
+    neck=dict(out_channels=64, num_outs=4),
+    rpn_head=dict(
+        in_channels=64,
+        feat_channels=64,
+        anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
+        mask_roi_extractor=dict(out_channels=64),
+        mask_head=dict(
+            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=3)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=400, max_per_img=200),
+        rcnn=dict(sampler=dict(num=64))),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
+
+dataset = dict(
+    data_root='data/shapes/',
+    metainfo=dict(classes=('circle', 'square', 'triangle')))
+resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        **dataset,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='train/'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            resize,
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackDetInputs'),
+        ]))
+val_dataloader = dict(
+    dataset=dict(
+        **dataset,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='val/'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            resize,
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(
+                type='PackDetInputs',
+                meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                           'scale_factor')),
+        ]))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file='data/shapes/annotations/instances_val.json')
+test_evaluator = val_evaluator
+
+# 800 pictures in batches of 8: 100 iterations an epoch.
+train_cfg = dict(max_epochs=12, val_interval=6)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
+    dict(type='CosineAnnealingLR', T_max=12, convert_to_iter_based=True),
+]
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.))

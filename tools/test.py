@@ -1,0 +1,17 @@
+"""Evaluate a checkpoint with the metrics of its config."""
+import argparse
+
+from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.runner import test
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    args = parser.parse_args()
+    test(config_from(args), args.checkpoint)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,24 @@
+"""Train a detector, segmentor or classifier from a config."""
+import argparse
+
+from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.runner import train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument('--resume', nargs='?', const='auto',
+                        metavar='CHECKPOINT',
+                        help='go on from a checkpoint, by default from the '
+                        'latest in the work directory')
+    parser.add_argument('--amp', action='store_true',
+                        help='train in mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate to the batch size')
+    args = parser.parse_args()
+    train(config_from(args), args.resume, args.amp, args.auto_scale_lr)
+
+
+if __name__ == '__main__':
+    run(main)
