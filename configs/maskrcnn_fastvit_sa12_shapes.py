@@ -2,6 +2,8 @@
 # two CPU cores; `make demo` trains it.
 _base_ = 'maskrcnn_fastvit_sa12_coco.py'
 
+# RoIAlign is single-threaded on a CPU: few regions, one sample a bin.
+roi_layer = dict(sampling_ratio=1)
 model = dict(
     backbone=dict(init_cfg=None),
     neck=dict(out_channels=64, num_outs=4),
@@ -10,14 +12,14 @@ model = dict(
         feat_channels=64,
         anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
+        bbox_roi_extractor=dict(roi_layer=roi_layer, out_channels=64),
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
-        mask_roi_extractor=dict(out_channels=64),
+        mask_roi_extractor=dict(roi_layer=roi_layer, out_channels=64),
         mask_head=dict(
             num_convs=2, in_channels=64, conv_out_channels=64, num_classes=3)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64))),
+        rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
 
 dataset = dict(

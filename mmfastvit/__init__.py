@@ -4,8 +4,9 @@ Importing this package registers ``FastViT`` and ``FastViTNeck`` with MMEngine,
 where the registries of all three toolboxes find them.
 """
 from .backbone import FastViT
-from .checkpoint import convert_state_dict, load_pretrained
+from .checkpoint import load_pretrained
 from .checkpoint_file import CheckpointError
+from .conversion import convert_state_dict
 from .neck import FastViTNeck
 from .reparam import reparameterize
 from .variants import VARIANTS

@@ -1,6 +1,6 @@
 """FastViT as an OpenMMLab backbone."""
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -67,23 +67,26 @@ class FastViT(BaseModule):
     """
 
     def __init__(self,
-                 arch: Union[str, dict] = 'sa12',
+                 arch: str | dict = 'sa12',
                  in_channels: int = 3,
                  out_indices: Sequence[int] = (0, 1, 2, 3),
-                 out_norm_cfg: Optional[dict] = dict(type='BN'),
+                 out_norm_cfg: dict | None = dict(type='BN'),
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  norm_cfg: dict = dict(type='BN'),
                  drop_path_rate: float = 0.,
-                 layer_scale_init_value: Optional[float] = None,
+                 layer_scale_init_value: float | None = None,
                  with_cp: bool = False,
                  deploy: bool = False,
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         variant = resolve_arch(arch)
         if layer_scale_init_value is not None:
             variant = replace(variant,
                               layer_scale_init_value=layer_scale_init_value)
+        if in_channels < 1:
+            raise ValueError(f'in_channels={in_channels}: give the number of '
+                             'channels of your images, for example 3.')
         out_indices = _check_out_indices(out_indices)
         if frozen_stages not in range(-1, NUM_STAGES + 1):
             raise ValueError(
@@ -116,7 +119,7 @@ class FastViT(BaseModule):
             self.switch_to_deploy()
         self.train()  # freezes what is to be frozen
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map an image (B, in_channels, H, W) to its feature maps.
 
         Returns:
@@ -190,7 +193,7 @@ class FastViT(BaseModule):
         return self
 
 
-def _check_out_indices(out_indices: Sequence[int]) -> Tuple[int, ...]:
+def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     """Return the stages as a tuple, or say what is wrong with them."""
     indices = tuple(out_indices)
     if (not indices or len(set(indices)) != len(indices)

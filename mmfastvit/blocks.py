@@ -1,11 +1,11 @@
 """The pieces a FastViT is stacked from: stem, downsampling, blocks, stages."""
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import (Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer)
+from .layers import Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer
 from .variants import Variant
 
 
@@ -104,8 +104,8 @@ class Stage(nn.Module):
         channels = variant.embed_dims[index]
         token_mixer = variant.token_mixers[index]
         self.with_cp = with_cp
-        self.downsample: Optional[Downsample] = None
-        self.position_encoding: Optional[RepCPE] = None
+        self.downsample: Downsample | None = None
+        self.position_encoding: RepCPE | None = None
         if index > 0:
             self.downsample = Downsample(variant.embed_dims[index - 1],
                                          channels, norm_cfg)

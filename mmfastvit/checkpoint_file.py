@@ -1,7 +1,7 @@
 """Reading checkpoint files that nobody has vouched for."""
 import socket
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ _HOW_TO_GO_ON = (
     'file. To start from scratch: --cfg-options model.backbone.init_cfg=None.')
 
 
-_IMPOSTORS = {b'<': 'a web page', b'version https://git-lfs': 'a Git LFS pointer'}
+_IMPOSTORS = {b'<': 'a web page',
+              b'version https://git-lfs': 'a Git LFS pointer'}
 
 
 class CheckpointError(RuntimeError):
@@ -91,7 +92,7 @@ def download(url: str) -> Path:
     return path
 
 
-def read_state_dict(source: str) -> Dict[str, Tensor]:
+def read_state_dict(source: str) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, unwrapped, on the CPU.
 
     Args:

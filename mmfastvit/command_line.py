@@ -3,7 +3,7 @@ import argparse
 import os
 import sys
 import traceback
-from typing import Callable
+from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 

@@ -9,13 +9,12 @@ autocast says, and the caller casts it back.
 ``norm`` is a batch norm, or anything with its ``weight``, ``bias``,
 ``running_mean``, ``running_var`` and ``eps``.
 """
-from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Affine = Tuple[Tensor, Tensor]  # kernel, bias
+Affine = tuple[Tensor, Tensor]  # kernel, bias
 
 
 def widen(tensor: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def norm_scale_shift(norm) -> Affine:
     return scale, shift
 
 
-def fold_scale(kernel: Tensor, bias: Optional[Tensor], scale: Tensor) -> Affine:
+def fold_scale(kernel: Tensor, bias: Tensor | None, scale: Tensor) -> Affine:
     """Fold a factor (out,) on the output, such as a layer scale."""
     scale = widen(scale)
     kernel = widen(kernel) * scale.reshape(-1, *[1] * (kernel.ndim - 1))
@@ -42,14 +41,14 @@ def fold_scale(kernel: Tensor, bias: Optional[Tensor], scale: Tensor) -> Affine:
     return kernel, bias
 
 
-def fold_norm_after(kernel: Tensor, bias: Optional[Tensor], norm) -> Affine:
+def fold_norm_after(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
     """Fold norm(conv(x)): the convolution comes first."""
     scale, shift = norm_scale_shift(norm)
     kernel, bias = fold_scale(kernel, bias, scale)
     return kernel, bias + shift
 
 
-def fold_norm_before(kernel: Tensor, bias: Optional[Tensor], norm) -> Affine:
+def fold_norm_before(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
     """Fold linear(norm(x)), kernel (out, in).
 
     Not for kernels that pad: the norm's shift would have to reach the zeros.
@@ -71,6 +70,6 @@ def identity_kernel(kernel: Tensor) -> Tensor:
 
 
 def pad_kernel(kernel: Tensor, size: int) -> Tensor:
-    """Centre an odd-sized kernel in zeros, to (out, in / groups, size, size)."""
+    """Centre an odd-sized kernel in zeros, ``size`` wide and high."""
     margin = (size - kernel.shape[-1]) // 2
     return F.pad(kernel, [margin] * 4) if margin else kernel

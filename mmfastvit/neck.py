@@ -1,5 +1,5 @@
 """The classifier's neck: expansion, squeeze-excite, pooling."""
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -51,9 +51,9 @@ class FastViTNeck(BaseModule):
         torch.Size([2, 1024])
     """
 
-    def __init__(self, in_channels: int, out_channels: Optional[int] = None,
+    def __init__(self, in_channels: int, out_channels: int | None = None,
                  norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         out_channels = out_channels or 2 * in_channels
         self.conv = RepConv(in_channels, out_channels, (3, 1),
@@ -61,7 +61,7 @@ class FastViTNeck(BaseModule):
         self.se = SqueezeExcite(out_channels)
         self.act = nn.GELU()
 
-    def forward(self, x: Union[Tensor, Sequence[Tensor]]) -> Tuple[Tensor]:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
         """Map the last of several (B, C, H, W) to ((B, out_channels),)."""
         if not isinstance(x, Tensor):
             x = x[-1]

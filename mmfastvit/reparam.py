@@ -1,6 +1,6 @@
 """``reparameterize``: the train form of a model becomes its deploy form."""
 import copy
-from typing import Iterator, Tuple
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from .layers import Reparameterizable
 
 def reparameterizable_layers(
         module: nn.Module, name: str = ''
-) -> Iterator[Tuple[str, Reparameterizable]]:
+) -> Iterator[tuple[str, Reparameterizable]]:
     """Yield (name, layer), outermost only: a folded layer holds no others."""
     if isinstance(module, Reparameterizable):
         yield name, module

@@ -3,8 +3,9 @@
 What MMDetection's, MMSegmentation's and MMPretrain's own tools do, for the
 configs of all three, and with errors that say what to do.
 """
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,8 +18,8 @@ class DataNotFoundError(FileNotFoundError):
     """A data set is not where its config says."""
 
 
-def load_config(path: str, cfg_options: Optional[Dict[str, Any]] = None,
-                work_dir: Optional[str] = None,
+def load_config(path: str, cfg_options: dict[str, Any] | None = None,
+                work_dir: str | None = None,
                 launcher: str = 'none') -> Config:
     """Read a config, ready for :func:`train` and :func:`test`.
 
@@ -59,7 +60,7 @@ def load_config(path: str, cfg_options: Optional[Dict[str, Any]] = None,
     return cfg
 
 
-def train(cfg: Config, resume: Optional[str] = None, amp: bool = False,
+def train(cfg: Config, resume: str | None = None, amp: bool = False,
           auto_scale_lr: bool = False) -> Runner:
     """Train what ``cfg`` describes and return the runner.
 
@@ -94,7 +95,7 @@ def train(cfg: Config, resume: Optional[str] = None, amp: bool = False,
     return runner
 
 
-def test(cfg: Config, checkpoint: str) -> Dict[str, float]:
+def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Evaluate a checkpoint with the config's test data and metrics.
 
     Args:

@@ -1,6 +1,5 @@
 """The seven FastViT variants (arXiv 2303.14189, Table 1): one row each."""
 from dataclasses import dataclass, fields
-from typing import Tuple, Union
 
 NUM_STAGES = 4
 HEAD_CHANNELS = 32  # channels per attention head
@@ -13,7 +12,8 @@ class Variant:
 
     Args:
         depths: Blocks in each of the four stages.
-        embed_dims: Channels of each stage, ``C`` of its (B, C, H, W) output.
+        embed_dims: Channels of each stage, ``C`` of its (B, C, H, W) output;
+            each a multiple of the one before.
         mlp_ratio: Hidden channels of a ConvFFN over its input channels.
         token_mixers: ``'repmixer'`` or ``'attention'`` for each stage. An
             attention stage starts with a conditional position encoding, and
@@ -24,10 +24,10 @@ class Variant:
         ValueError: A field does not describe a network.
     """
 
-    depths: Tuple[int, ...]
-    embed_dims: Tuple[int, ...]
+    depths: tuple[int, ...]
+    embed_dims: tuple[int, ...]
     mlp_ratio: float
-    token_mixers: Tuple[str, ...]
+    token_mixers: tuple[str, ...]
     layer_scale_init_value: float = 1e-5
 
     def __post_init__(self):
@@ -43,6 +43,11 @@ class Variant:
                        for n in getattr(self, name)):
                 raise ValueError(
                     f'{name}={getattr(self, name)}: give positive integers.')
+        for narrow, wide in zip(self.embed_dims, self.embed_dims[1:]):
+            if wide % narrow:
+                raise ValueError(
+                    f'embed_dims={self.embed_dims}: {wide} is no multiple of '
+                    f'{narrow}, which the depthwise downsampling needs.')
         if self.mlp_ratio <= 0:
             raise ValueError(f'mlp_ratio={self.mlp_ratio}: give a positive '
                              'number; the published variants use 3 or 4.')
@@ -73,7 +78,7 @@ VARIANTS = {
 }
 
 
-def resolve_arch(arch: Union[str, dict]) -> Variant:
+def resolve_arch(arch: str | dict) -> Variant:
     """Return the variant that ``arch`` names or describes.
 
     Args:

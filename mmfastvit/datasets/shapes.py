@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import List, Tuple
 
 import numpy as np
 
@@ -76,7 +75,7 @@ def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:
 
 
 def draw_scene(random: np.random.RandomState, size: int
-               ) -> Tuple[np.ndarray, List[Tuple[int, np.ndarray]]]:
+               ) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
     """Draw one picture.
 
     Returns:
@@ -84,7 +83,7 @@ def draw_scene(random: np.random.RandomState, size: int
         what is visible of it, a (size, size) bool mask.
     """
     picture = _texture(random, size)
-    shapes: List[Tuple[int, np.ndarray, int]] = []
+    shapes: list[tuple[int, np.ndarray, int]] = []
     for _ in range(_integers(random, 2, 6)):
         label = int(_integers(random, 0, len(CLASSES)))
         mask = _mask(random, label, size)

@@ -8,6 +8,6 @@ from .rep_mixer import RepMixer
 from .reparameterizable import Reparameterizable
 
 __all__ = [
-    'Attention', 'ConvFFN', 'DropPath', 'LayerScaled', 'NormLinear', 'RepCPE', 'RepConv',
-    'RepMixer', 'Reparameterizable',
+    'Attention', 'ConvFFN', 'DropPath', 'LayerScaled', 'NormLinear',
+    'RepCPE', 'RepConv', 'RepMixer', 'Reparameterizable',
 ]

@@ -1,5 +1,4 @@
 """Multi-head self-attention over all positions of a feature map."""
-from typing import List
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ class NormLinear(Reparameterizable):
     def main(self) -> nn.Linear:
         return self.linear
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         return [self.norm]
 
     def equivalent(self) -> Affine:
@@ -39,8 +38,11 @@ class NormLinear(Reparameterizable):
                                 self.norm)
 
     def forward_branches(self, x: Tensor) -> Tensor:
-        maps = x.transpose(1, 2).unsqueeze(-1)  # (B, C, N, 1)
-        return self.linear(self.norm(maps).squeeze(-1).transpose(1, 2))
+        # (B, C, 1, N) and not (B, C, N, 1): with a last side of 1, torch
+        # 2.11's batch norm can return wrong gradients for transposed views
+        # (guarded by test_layers.py, case 'norm, linear').
+        maps = x.transpose(1, 2).unsqueeze(2)
+        return self.linear(self.norm(maps).squeeze(2).transpose(1, 2))
 
 
 class Attention(nn.Module):

@@ -1,5 +1,4 @@
 """A layer scale, folded into the operation that it follows."""
-from typing import List, Union
 
 import torch
 from torch import nn
@@ -20,17 +19,17 @@ class LayerScaled(Reparameterizable):
             identity; SA36 and MA36 use 1e-6 (see ``VARIANTS``).
     """
 
-    def __init__(self, op: Union[nn.Conv2d, nn.Linear], init_value: float):
+    def __init__(self, op: nn.Conv2d | nn.Linear, init_value: float):
         super().__init__()
         self.op = op
         self.layer_scale = nn.Parameter(
             torch.full((op.weight.shape[0],), init_value))
 
     @property
-    def main(self) -> Union[nn.Conv2d, nn.Linear]:
+    def main(self) -> nn.Conv2d | nn.Linear:
         return self.op
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         return []
 
     def equivalent(self) -> Affine:

@@ -1,6 +1,7 @@
 """RepConv: parallel convolutions that fold into one."""
-from typing import List, Sequence
+from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..fusion import Affine, fold_norm_after, identity_kernel, pad_kernel
@@ -20,7 +21,18 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C', H', W')."""
-        return self.norm(self.conv(x))
+        conv = self.conv
+        if conv.kernel_size == (1, 1):
+            # A 1x1 convolution sees only the pixels its stride lands on.
+            # Picking them first is exact, and avoids oneDNN's stride-2
+            # backward pass, which in torch 2.11 corrupts memory below 16
+            # channels in channels_last (tests/test_memory_format.py).
+            step_h, step_w = conv.stride
+            x = F.conv2d(x[:, :, ::step_h, ::step_w], conv.weight,
+                         groups=conv.groups)
+        else:
+            x = conv(x)
+        return self.norm(x)
 
 
 class RepConv(Reparameterizable):
@@ -60,7 +72,7 @@ class RepConv(Reparameterizable):
     def main(self) -> nn.Conv2d:
         return self.convs[0].conv
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         norms = [branch.norm for branch in self.convs]
         return norms if self.skip is None else norms + [self.skip]
 

@@ -1,5 +1,4 @@
 """The conditional position encoding before an attention stage."""
-from typing import List
 
 from torch import nn
 
@@ -25,7 +24,7 @@ class RepCPE(Reparameterizable):
     def main(self) -> nn.Conv2d:
         return self.conv
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         return []
 
     def equivalent(self) -> Affine:

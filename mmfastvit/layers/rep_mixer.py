@@ -1,5 +1,4 @@
 """RepMixer, the token mixer of the convolutional stages."""
-from typing import List
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ class RepMixer(Reparameterizable):
     def main(self) -> nn.Conv2d:
         return self.mixer.main
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         return [*self.mixer.norms(), self.norm]
 
     def equivalent(self) -> Affine:

@@ -1,5 +1,4 @@
 """What all re-parameterizable layers share: one layer, three forms."""
-from typing import List, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +29,11 @@ class Reparameterizable(nn.Module):
         self.register_module('fused', None)
 
     @property
-    def main(self) -> Union[nn.Conv2d, nn.Linear]:
+    def main(self) -> nn.Conv2d | nn.Linear:
         """The operation that is shaped like the equivalent one."""
         raise NotImplementedError
 
-    def norms(self) -> List[nn.Module]:
+    def norms(self) -> list[nn.Module]:
         """Return the norms on which the equivalent kernel depends."""
         raise NotImplementedError
 
@@ -62,7 +61,7 @@ class Reparameterizable(nn.Module):
         return F.conv2d(x, kernel, bias, op.stride, op.padding, op.dilation,
                         op.groups)
 
-    def why_not_foldable(self) -> Optional[str]:
+    def why_not_foldable(self) -> str | None:
         """Return what keeps this layer from being folded, if anything does."""
         for norm in self.norms() if self.fused is None else ():
             if not is_foldable(norm):

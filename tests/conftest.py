@@ -1,0 +1,37 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+# Golden outputs and real pictures, which are not part of the project.
+SHARED = Path(os.environ.get('MMFASTVIT_SHARED', ROOT.parent / 'shared'))
+
+
+def pytest_configure():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def shared(*parts: str) -> Path:
+    """Return a path of the shared material, or skip the test."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f'needs {path}; set MMFASTVIT_SHARED to the folder with '
+                    f'{parts[0]}/')
+    return path
+
+
+@pytest.fixture(scope='session')
+def reference():
+    return shared('reference')
+
+
+@pytest.fixture(scope='session')
+def real_coco():
+    return shared('data', 'coco')

@@ -1,0 +1,60 @@
+"""What several test files need."""
+import timm
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from mmfastvit import FastViT, convert_state_dict
+from mmfastvit.variants import VARIANTS
+
+ALL = list(VARIANTS)
+
+
+def randomize(model: nn.Module) -> nn.Module:
+    """Give norms and layer scales values at which no fold is trivial."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            what = name.rsplit('.', 1)[-1]
+            if what == 'running_var':
+                tensor.uniform_(0.5, 1.5)
+            elif what == 'running_mean':
+                tensor.normal_(0, 0.2)
+            elif 'layer_scale' in name:
+                tensor.uniform_(0.1, 0.5)
+            elif tensor.ndim == 1:  # norms and biases
+                tensor.uniform_(0.5, 1.5) if what == 'weight' \
+                    else tensor.normal_(0, 0.2)
+    return model
+
+
+def build(arch: str = 'sa12', double: bool = True, **kwargs) -> FastViT:
+    model = randomize(FastViT(arch, **kwargs))
+    return model.double() if double else model
+
+
+def build_timm(arch: str) -> nn.Module:
+    return randomize(timm.create_model(f'fastvit_{arch}', num_classes=7)
+                     ).double()
+
+
+def twin_of(timm_model: nn.Module, arch: str) -> FastViT:
+    """Return our FastViT with timm's weights, copied by our key conversion."""
+    model = FastViT(arch, out_norm_cfg=None).double()
+    model.load_state_dict(convert_state_dict(timm_model.state_dict()))
+    return model
+
+
+def timm_features(model: nn.Module, x: torch.Tensor):
+    return tuple(model.forward_intermediates(x, intermediates_only=True))
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference over the largest value."""
+    return ((actual - expected).abs().max() / expected.abs().max()).item()
+
+
+def assert_outputs_close(actual, expected, relative: float) -> None:
+    """Compare maps, each to ``relative`` of its own largest value."""
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected):
+        assert_close(a, e, rtol=0, atol=relative * e.abs().max().item())
