@@ -155,10 +155,15 @@ class FastViT(BaseModule):
         reparameterize(self, inplace=True)
 
     def train_form(self) -> 'FastViT':
-        """Return a fresh network of the same shape, in train form."""
+        """Return a fresh network like this one, in train form.
+
+        Its parameters are float32 or wider, for folding.
+        """
+        dtype = next(self.parameters()).dtype
         return FastViT(asdict(self.variant), self.in_channels,
                        self.out_indices, self.out_norm_cfg,
-                       norm_cfg=self.norm_cfg)
+                       norm_cfg=self.norm_cfg
+                       ).to(torch.promote_types(dtype, torch.float32))
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` names; parameters are drawn at construction.

@@ -1,0 +1,263 @@
+"""Any known file into any form, or a paragraph that says why not."""
+import re
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS
+from safetensors.torch import save_file
+from timm.utils.model import reparameterize_model
+from torch.testing import assert_close
+
+from helpers import build, build_timm, timm_features
+from mmfastvit import (
+    CheckpointError,
+    FastViT,
+    convert_state_dict,
+    load_pretrained,
+    reparameterize,
+)
+from mmfastvit.checkpoint_file import load_file
+
+X = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+
+
+@pytest.fixture(scope='module')
+def peer():
+    torch.manual_seed(0)
+    return build_timm('sa12').eval()
+
+
+@pytest.fixture(scope='module')
+def files(peer, tmp_path_factory):
+    """One network under every name a user may meet it."""
+    folder = tmp_path_factory.mktemp('checkpoints')
+    state = peer.state_dict()
+    own = FastViT('sa12', out_norm_cfg=None).double()
+    own.load_state_dict(convert_state_dict(state))
+    save_file(state, folder / 'timm.safetensors')
+    torch.save(state, folder / 'timm.bin')
+    torch.save(state, folder / 'timm.pth')
+    fused = reparameterize_model(peer).state_dict()
+    save_file(fused, folder / 'timm_fused.safetensors')
+    torch.save(dict(state_dict=to_apple(state)), folder / 'apple.pth.tar')
+    torch.save(dict(state_dict=to_apple(fused)), folder / 'apple_fused.pth')
+    torch.save(own.state_dict(), folder / 'own.pth')
+    torch.save(reparameterize(own).state_dict(), folder / 'own_fused.pth')
+    detector = {f'backbone.{k}': v for k, v in own.state_dict().items()}
+    detector['rpn_head.weight'] = torch.zeros(3)
+    torch.save(dict(state_dict=detector), folder / 'detector.pth')
+    return folder
+
+
+def to_apple(state):
+    """Rename timm's keys as the reference code has them."""
+    rules = [(r'^stem\.', 'patch_embed.'), (r'^final_conv\.', 'conv_exp.'),
+             (r'^head\.fc\.', 'head.'),
+             (r'^stages\.3\.pos_emb\.pos_enc\.', 'network.6.pe.'),
+             (r'^stages\.3\.pos_emb\.', 'network.6.'),
+             (r'^stages\.3\.blocks\.', 'network.7.'),
+             *((rf'^stages\.{i}\.blocks\.', f'network.{2 * i}.')
+               for i in range(3)),
+             *((rf'^stages\.{i}\.downsample\.', f'network.{2 * i - 1}.')
+               for i in range(1, 4)),
+             (r'\.proj\.0\.reparam_conv\.', '.proj.0.lkb_reparam.'),
+             (r'\.conv_kxk\.', '.rbr_conv.'), (r'\.conv_scale\.',
+                                               '.rbr_scale.'),
+             (r'\.identity\.', '.rbr_skip.'), (r'\.large_conv\.',
+                                               '.lkb_origin.'),
+             (r'\.mlp\.', '.convffn.'), (r'\.gamma$', ''),
+             (r'\.se\.fc1\.', '.se.reduce.'), (r'\.se\.fc2\.', '.se.expand.')]
+    renamed = {}
+    for key, value in state.items():
+        for pattern, name in rules:
+            key = re.sub(pattern, name, key)
+        renamed[key] = value
+    return renamed
+
+
+def test_the_renaming_above_is_the_references(reference, peer):
+    import json
+    table = json.loads((reference / 'fastvit_sa12.json').read_text())
+    fused = reparameterize_model(peer).state_dict()
+    for state, form in ((peer.state_dict(), 'unfused'), (fused, 'reparam')):
+        shapes = {k: list(v.shape) for k, v in to_apple(state).items()
+                  if not k.startswith('head.')}
+        assert shapes == {k: v for k, v in table[form].items()
+                          if not k.startswith('head.')}
+
+
+UNFUSED = ['timm.safetensors', 'timm.bin', 'apple.pth.tar', 'own.pth',
+           'detector.pth']
+FUSED = ['timm_fused.safetensors', 'apple_fused.pth', 'own_fused.pth']
+
+
+@pytest.mark.parametrize('name, deploy', [
+    *((name, False) for name in UNFUSED),
+    *((name, True) for name in UNFUSED + FUSED)])
+def test_every_format_through_init_cfg(files, peer, name, deploy):
+    model = MODELS.build(dict(
+        type='FastViT', arch='sa12', out_norm_cfg=None, deploy=deploy,
+        init_cfg=dict(type='Pretrained', checkpoint=str(files / name))))
+    model = model.double().eval()
+    model.init_weights()
+    assert model.deploy == deploy
+    with torch.no_grad():
+        for actual, expected in zip(model(X), timm_features(peer, X)):
+            assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_report_says_what_was_loaded_and_left_out(files):
+    model = FastViT('sa12')
+    report = load_pretrained(model, files / 'apple.pth.tar')
+    trunk = [k for k in model.state_dict() if not k.startswith('out_norms.')]
+    assert report.loaded == len(trunk)
+    assert report.format == 'apple' and not report.fused
+    assert {k.split('.')[0] for k in report.left_out} == {'neck', 'head'}
+    assert {k.split('.')[0] for k in report.fresh} == {'out_norms'}
+    assert f"{len(trunk)} tensors loaded" in str(report)
+    report = load_pretrained(FastViT('sa12', out_indices=(1, 2)),
+                             files / 'detector.pth')
+    assert 'rpn_head.weight' in report.left_out
+    assert any(k.startswith('stages.3.') for k in report.left_out)
+
+
+def test_prefix_chooses_among_several(files, tmp_path):
+    weights = torch.load(files / 'own.pth', weights_only=True)
+    both = {f'{name}.{k}': v for k, v in weights.items()
+            for name in ('teacher', 'student')}
+    torch.save(both, tmp_path / 'both.pth')
+    with pytest.raises(CheckpointError, match=r"\['teacher.', 'student.'\]"):
+        load_pretrained(FastViT('sa12'), tmp_path / 'both.pth')
+    load_pretrained(FastViT('sa12'), tmp_path / 'both.pth', prefix='student.')
+
+
+def test_round_trip_of_own_names():
+    model = build('t8', double=False)
+    for form in (model, reparameterize(model)):
+        weights = form.state_dict()
+        assert_close(dict(convert_state_dict(weights)), dict(weights))
+        prefixed = {f'backbone.{k}': v for k, v in weights.items()}
+        assert_close(dict(convert_state_dict(prefixed)), dict(weights))
+        assert convert_state_dict(prefixed, classifier=True).keys() \
+            == prefixed.keys()
+
+
+def test_weights_of_half_precision_files_keep_their_type(peer):
+    fused = reparameterize_model(peer).half().state_dict()
+    assert {v.dtype for v in convert_state_dict(fused).values()} == {
+        torch.float16}
+    peer.double()
+
+
+def test_what_the_runner_saves_loads_without_pickle(tmp_path):
+    hub = MessageHub.get_instance('test_checkpoint')
+    hub.update_scalar('train/loss', 0.5)
+    model = build('t8', double=False)
+    torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict(),
+                    state_dict=model.state_dict()), tmp_path / 'epoch_1.pth')
+    load_pretrained(FastViT('t8'), tmp_path / 'epoch_1.pth')
+    content = load_file(tmp_path / 'epoch_1.pth')
+    history = content['message_hub']['log_scalars']['train/loss']
+    assert history.current() == 0.5
+
+
+class Exploit:
+    def __reduce__(self):
+        return (exec, ('raise SystemExit("executed")',))
+
+
+@pytest.mark.parametrize('suffix, content, message', [
+    *((suffix, content, message) for suffix in ('.pth', '.safetensors')
+      for content, message in (
+          (b'', 'is empty'),
+          (b'<!DOCTYPE html><title>404</title>', 'a web page'),
+          (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer'),
+          (b'garbage' * 100, 'cannot be read'))),
+    ('.pth', 'truncated', 'cannot be read'),
+    ('.safetensors', 'truncated', 'cannot be read'),
+    ('.pth', Exploit(), 'cannot be read'),
+    ('.pth', {'state_dict': Exploit()}, 'cannot be read'),
+    ('.pth', [1, 2], 'holds no state dict'),
+    ('.pth', {'state_dict': {}}, 'holds no state dict'),
+    ('.pth', {'a.weight': torch.zeros(1)}, 'no FastViT'),
+])
+def test_bad_files(tmp_path, files, suffix, content, message):
+    path = tmp_path / f'file{suffix}'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == 'truncated':
+        whole = (files / f'timm{suffix}').read_bytes()
+        path.write_bytes(whole[:len(whole) // 2])
+    else:
+        torch.save(content, path)
+    model = FastViT('sa12', init_cfg=dict(type='Pretrained',
+                                          checkpoint=str(path)))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        model.init_weights()
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_missing_file_and_unknown_scheme():
+    with pytest.raises(CheckpointError, match='no checkpoint file /nowhere'):
+        load_pretrained(FastViT('t8'), '/nowhere/file.pth')
+    with pytest.raises(CheckpointError, match='scheme that is not supported'):
+        load_pretrained(FastViT('t8'), 's3://bucket/file.pth')
+
+
+def test_download_failure_names_url_and_ways_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    url = 'http://127.0.0.1:9/fastvit_sa12.pth.tar'  # nobody listens there
+    with pytest.raises(CheckpointError) as caught:
+        load_pretrained(FastViT('sa12'), url)
+    for part in (url, 'init_cfg', 'from scratch'):
+        assert part in str(caught.value)
+    assert not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_download_once_into_the_cache(tmp_path, monkeypatch, files):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    fetched = []
+
+    def fetch(url, destination):
+        fetched.append(url)
+        with open(destination, 'wb') as file:
+            file.write((files / 'own.pth').read_bytes())
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fetch)
+    for _ in range(2):
+        load_pretrained(FastViT('sa12'), 'https://example.org/own.pth')
+    assert fetched == ['https://example.org/own.pth']
+
+
+def test_fused_file_into_train_form(files):
+    with pytest.raises(CheckpointError,
+                       match='(?s)re-parameterized.*unfused.*deploy=True'):
+        load_pretrained(FastViT('sa12'), files / 'timm_fused.safetensors')
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(arch='sa24'), 'the file holds sa12, the network is sa24'),
+    (dict(arch='t12'), 'the file holds sa12, the network is t12'),
+    (dict(arch='sa12', in_channels=4), 'images of 3 channels, the network '
+                                       'for 4'),
+])
+def test_wrong_network(files, kwargs, message):
+    model = FastViT(**kwargs)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(model, files / 'own.pth')
+    assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_incomplete_files(files, tmp_path):
+    for name, key in (('own.pth', 'stages.2.blocks.1.ffn.fc1.weight'),
+                      ('apple_fused.pth', 'network.0.0.convffn.fc2.weight')):
+        content = torch.load(files / name, weights_only=True)
+        content = content.get('state_dict', content)
+        del content[key]
+        torch.save(content, tmp_path / name)
+        with pytest.raises(CheckpointError, match='incomplete'):
+            load_pretrained(FastViT('sa12', deploy=name != 'own.pth'),
+                            tmp_path / name)
