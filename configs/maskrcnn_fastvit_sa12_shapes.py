@@ -3,10 +3,12 @@
 _base_ = 'maskrcnn_fastvit_sa12_coco.py'
 
 # RoIAlign is single-threaded on a CPU: few regions, one sample a bin.
+# From scratch, heads need norms as the backbone does (arXiv 1811.08883).
+norm_cfg = dict(type='BN')
 roi_layer = dict(sampling_ratio=1)
 model = dict(
     backbone=dict(init_cfg=None),
-    neck=dict(out_channels=64, num_outs=4),
+    neck=dict(out_channels=64, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=64,
         feat_channels=64,
@@ -16,7 +18,11 @@ model = dict(
         bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
         mask_roi_extractor=dict(roi_layer=roi_layer, out_channels=64),
         mask_head=dict(
-            num_convs=2, in_channels=64, conv_out_channels=64, num_classes=3)),
+            num_convs=2,
+            in_channels=64,
+            conv_out_channels=64,
+            num_classes=3,
+            norm_cfg=norm_cfg)),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),
         rcnn=dict(sampler=dict(num=32))),

@@ -9,9 +9,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import (
+    CheckpointLoader,
+    Runner,
+    find_latest_checkpoint,
+)
 
-from .checkpoint_file import CheckpointError, load_file
+from .checkpoint_file import CheckpointError, load_file, read_state_dict
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -100,7 +104,8 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
     Args:
         cfg: From :func:`load_config`.
-        checkpoint: A checkpoint of the whole model.
+        checkpoint: A checkpoint of the whole model, or a work directory,
+            whose latest is taken.
 
     Returns:
         The metrics, by name.
@@ -129,11 +134,22 @@ def load_from_file(filename: str, map_location: Any = None) -> Any:
 def load_weights(model: torch.nn.Module, checkpoint: str) -> None:
     """Fill a whole model; MMEngine's default would skip what does not fit.
 
+    Args:
+        model: A detector, segmentor or classifier.
+        checkpoint: A file, or a work directory, whose latest is taken.
+
     Raises:
-        CheckpointError: A tensor is missing, unexpected or of another shape.
+        CheckpointError: There is none, or a tensor is missing, unexpected or
+            of another shape.
     """
-    content = load_file(checkpoint)
-    weights = content.get('state_dict', content)
+    if Path(checkpoint).is_dir():
+        latest = find_latest_checkpoint(checkpoint)
+        if latest is None:
+            raise CheckpointError(
+                f'{checkpoint} holds no checkpoint; give a file, or the work '
+                'directory of a training run.')
+        checkpoint = latest
+    weights = read_state_dict(checkpoint)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

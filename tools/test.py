@@ -8,7 +8,8 @@ from mmfastvit.runner import test
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model, '
+                        'or a work directory, for its latest')
     args = parser.parse_args()
     test(config_from(args), args.checkpoint)
 

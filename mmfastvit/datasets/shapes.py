@@ -27,12 +27,21 @@ class ShapesSpec:
         num_val: Pictures to evaluate on, drawn from another stream.
         image_size: Height and width in pixels.
         seed: Seed of all streams.
+
+    Raises:
+        ValueError: A number is too small to draw with.
     """
 
     num_train: int = 800
     num_val: int = 100
-    image_size: int = 128
+    image_size: int = 256
     seed: int = 0
+
+    def __post_init__(self):
+        if min(self.num_train, self.num_val) < 1 or self.image_size < 64:
+            raise ValueError(f'{self}: give at least one picture each to '
+                             'train and to evaluate on, of at least 64 '
+                             'pixels.')
 
 
 def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:
@@ -103,14 +112,14 @@ def _integers(random: np.random.RandomState, low: int, high: int, size=None):
 
 
 def _texture(random: np.random.RandomState, size: int) -> np.ndarray:
-    """Return a colour with blocks and grain on it, (size, size, 3) uint8."""
-    colour = _integers(random, 30, 226, 3)
-    cell = _integers(random, 4, 17)
-    cells = _integers(random, -24, 25,
-                      (size // cell + 1, size // cell + 1, 1))
-    blocks = cells.repeat(cell, 0).repeat(cell, 1)[:size, :size]
-    grain = _integers(random, -12, 13, (size, size, 3))
-    return np.clip(colour + blocks + grain, 0, 255).astype(np.uint8)
+    """Return a colour with coarse and fine blocks, (size, size, 3) uint8."""
+    texture = _integers(random, 40, 216, 3)
+    for cell, contrast in ((_integers(random, size // 32, size // 8), 24),
+                           (size // 64, 12)):
+        side = -(-size // cell)
+        cells = _integers(random, -contrast, contrast + 1, (side, side, 1))
+        texture = texture + cells.repeat(cell, 0).repeat(cell, 1)[:size, :size]
+    return np.clip(texture, 0, 255).astype(np.uint8)
 
 
 def _mask(random: np.random.RandomState, label: int, size: int) -> np.ndarray:

@@ -1,0 +1,150 @@
+"""A checkpoint's deploy form, verified before it is written."""
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
+
+from .checkpoint_file import CheckpointError
+from .reparam import reparameterize
+from .runner import build_runner, check_data, load_weights
+
+# Folding reorders float32 sums. Its error grows with depth; every variant
+# stays below this by a factor of ten or more (tests/test_backbone.py), while
+# a wrong fold is off by percents.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Train form against deploy form, on the same pictures.
+
+    Attributes:
+        pictures: How many were compared.
+        features: Largest difference of a feature map, over its largest value.
+        predictions: Largest difference of each predicted quantity; for
+            quantities that are not real numbers, how many differ.
+        backbone_speedup: Median time of the backbone, train over deploy form.
+        model_speedup: The same of the whole model, post-processing included.
+    """
+
+    pictures: int
+    features: float
+    predictions: dict[str, float]
+    backbone_speedup: float
+    model_speedup: float
+
+    def __str__(self) -> str:
+        lines = [f'Train form and deploy form on {self.pictures} pictures:',
+                 f'  feature maps   differ by {self.features:.1e} of their '
+                 'largest value at most']
+        lines += [f'  {name:<13}  differ by {value:.1e} at most'
+                  for name, value in self.predictions.items()]
+        lines += [f'  speed          backbone {self.backbone_speedup:.2f}x, '
+                  f'whole model {self.model_speedup:.2f}x the train form\'s']
+        return '\n'.join(lines)
+
+
+def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
+                              num_pictures: int = 4) -> Comparison:
+    """Write the deploy form of a detector's or segmentor's checkpoint.
+
+    Load it with the same config and ``model.backbone.deploy=True``.
+
+    Args:
+        cfg: From :func:`mmfastvit.runner.load_config`.
+        checkpoint: Checkpoint of the whole model in train form.
+        out: File to write. It appears only if the forms agree.
+        num_pictures: Pictures of the test set to compare them on.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit, or the forms differ.
+        DataNotFoundError: The test data is missing.
+    """
+    check_data(cfg, 'test')
+    runner = build_runner(cfg)
+    model = runner.model.eval()
+    load_weights(model, checkpoint)
+    deployed = reparameterize(model)
+    dataset = runner.test_dataloader.dataset
+    batches = [runner.test_dataloader.collate_fn([dataset[i]])
+               for i in range(min(num_pictures, len(dataset)))]
+    comparison = compare(model, deployed, batches)
+    if not comparison.features <= TOLERANCE:
+        raise CheckpointError(
+            f'{out} was not written. {comparison}\nMore than {TOLERANCE:.0e} '
+            'is no rounding: do the weights hold NaN, or batch norms with '
+            'variances near zero?')
+    _save(dict(state_dict=deployed.state_dict(),
+               meta=dict(dataset_meta=dataset.metainfo)), Path(out))
+    return comparison
+
+
+@torch.no_grad()
+def compare(model: nn.Module, deployed: nn.Module,
+            batches: list[Any]) -> Comparison:
+    """Compare two forms of an OpenMMLab model on collated batches."""
+    features, predictions = 0., {}
+    for batch in batches:
+        inputs = model.data_preprocessor(batch)['inputs']
+        for a, b in zip(model.backbone(inputs), deployed.backbone(inputs)):
+            features = max(features, ((a - b).abs().max()
+                                      / a.abs().max()).item())
+        for one, other in zip(model.test_step(batch),
+                              deployed.test_step(batch)):
+            found = dict(_predicted(one)), dict(_predicted(other))
+            for name, value in found[0].items():
+                difference = _difference(value, found[1][name])
+                predictions[name] = max(predictions.get(name, 0), difference)
+    inputs = model.data_preprocessor(batches[0])['inputs']
+    return Comparison(
+        len(batches), features, predictions,
+        _speedup(model.backbone, deployed.backbone, inputs),
+        _speedup(model.test_step, deployed.test_step, batches[0]))
+
+
+def _predicted(sample: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the predicted tensors of an OpenMMLab data sample."""
+    for name, element in sample.all_items():
+        if name.startswith('pred') and hasattr(element, 'all_items'):
+            yield from ((key, value) for key, value in element.all_items()
+                        if isinstance(value, Tensor))
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    if one.shape != other.shape:
+        return float('inf')
+    if one.numel() == 0:
+        return 0.
+    if one.is_floating_point():
+        return (one - other).abs().max().item()
+    return (one != other).sum().item()
+
+
+def _speedup(slow: Any, fast: Any, x: Any, rounds: int = 5) -> float:
+    """Return the ratio of median times, the two taking turns."""
+    timers = [Timer('f(x)', globals=dict(f=f, x=x),
+                    num_threads=torch.get_num_threads())
+              for f in (slow, fast)]
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(rounds):
+        for timer, log in zip(timers, times):
+            log.append(timer.timeit(3).mean)
+    slow_time, fast_time = (sorted(log)[rounds // 2] for log in times)
+    return slow_time / fast_time
+
+
+def _save(content: dict, path: Path) -> None:
+    """Write a checkpoint so that ``path`` is whole or does not change."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.unfinished')
+    try:
+        torch.save(content, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
