@@ -24,16 +24,16 @@ model = dict(
             num_classes=3,
             norm_cfg=norm_cfg)),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=400, max_per_img=200),
-        rcnn=dict(sampler=dict(num=32))),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5))),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50)))
 
 dataset = dict(
     data_root='data/shapes/',
     metainfo=dict(classes=('circle', 'square', 'triangle')))
 resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     dataset=dict(
         **dataset,
         ann_file='annotations/instances_train.json',
@@ -63,11 +63,11 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/shapes/annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-# 800 pictures in batches of 8: 100 iterations an epoch.
-train_cfg = dict(max_epochs=12, val_interval=6)
+# 800 pictures in batches of 4: 200 iterations an epoch.
+train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', T_max=12, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=4, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.))
+    optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.))

@@ -10,7 +10,8 @@ SHARED = Path(os.environ.get('MMFASTVIT_SHARED', ROOT.parent / 'shared'))
 
 
 def pytest_configure():
-    torch.manual_seed(0)
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        torch.set_num_threads(1)  # the other processes use the other cores
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Every config builds, learns and predicts, each under its own scope."""
 import copy
+import re
 
 import pytest
 import torch
@@ -119,3 +120,14 @@ def test_mmpretrain_scope():
     assert out.shape == (2, 10)
     assert_close(reparameterize(model).head(
         reparameterize(model)(x, mode='tensor')), out)
+
+
+def test_the_readme_config(tmp_path):
+    text = (ROOT / 'README.md').read_text()
+    block = re.search(r'```python\n(_base_.*?)```', text, re.S)[1]
+    assert len(block.splitlines()) == 8
+    (tmp_path / 'mine.py').write_text(block)
+    model = build_model(load_config(tmp_path / 'mine.py')).eval()
+    batch = detection_batch(80)
+    with torch.no_grad():
+        assert len(model.test_step(batch)) == 2

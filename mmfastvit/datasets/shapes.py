@@ -161,7 +161,8 @@ def _write_split(root: Path, split: str, count: int, spec: ShapesSpec,
                 area=int(mask.sum()), bbox=coco_mask.toBbox(rle).tolist(),
                 segmentation=dict(size=rle['size'],
                                   counts=rle['counts'].decode())))
-        Image.fromarray(picture).save(root / split / name)
+        Image.fromarray(picture).save(root / split / name,
+                                      compress_level=1)
         Image.fromarray(labels).save(root / 'semantic' / split / name)
         images.append(dict(id=image_id, file_name=name,
                            height=spec.image_size, width=spec.image_size))
