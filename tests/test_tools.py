@@ -10,6 +10,7 @@ from conftest import ROOT
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
 CONFIG = ROOT / 'configs' / 'maskrcnn_fastvit_sa12_shapes.py'
+COCO = ROOT / 'configs' / 'maskrcnn_fastvit_sa12_coco.py'
 # Small enough for seconds: what is tested is the plumbing.
 SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
          'train_dataloader.persistent_workers=False',
@@ -28,8 +29,15 @@ def call(tool, *arguments, cwd, timeout=300):
 
 
 def data_options(root):
-    options = [f'{split}_dataloader.dataset.data_root={root}/'
-               for split in ('train', 'val', 'test')]
+    """Return options that let a COCO config read generated pictures."""
+    options = []
+    for split, folder in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        dataset = f'{split}_dataloader.dataset'
+        options += [
+            f'{dataset}.data_root={root}/',
+            f'{dataset}.ann_file=annotations/instances_{folder}.json',
+            f'{dataset}.data_prefix.img={folder}/',
+            f'{dataset}.metainfo.classes=(circle,square,triangle)']
     return options + [f'{split}_evaluator.ann_file={root}/annotations/'
                       'instances_val.json' for split in ('val', 'test')]
 
@@ -77,8 +85,8 @@ def test_train_resume_test_visualize_reparameterize(tmp_path):
      '/nowhere/annotations/instances_train.json  MISSING'),
     ([CONFIG, '--cfg-options', 'model.backbone.arch=sa13'],
      "arch='sa13' is unknown"),
-    ([CONFIG, '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
-      'model.backbone.init_cfg.checkpoint=nowhere.pth'],
+    ([COCO, '--cfg-options', 'model.backbone.init_cfg.checkpoint=nowhere.pth',
+      *data_options('data/shapes')],
      'There is no checkpoint file nowhere.pth'),
 ])
 def test_mistakes_end_in_one_paragraph(tmp_path, arguments, message):
