@@ -17,7 +17,11 @@ def main() -> None:
     parser.add_argument('--image-size', type=int, default=default.image_size)
     parser.add_argument('--seed', type=int, default=default.seed)
     args = vars(parser.parse_args())
-    root = generate_shapes(args.pop('root'), ShapesSpec(**args))
+    root = args.pop('root')
+    spec = ShapesSpec(**args)
+    print(f'Drawing {spec.num_train + spec.num_val} pictures, about 50 a '
+          'second', flush=True)
+    generate_shapes(root, spec)
     print(f'{root} holds the shapes.')
 
 
