@@ -5,14 +5,15 @@ where the registries of all three toolboxes find them.
 """
 from .backbone import FastViT
 from .checkpoint import load_pretrained
-from .checkpoint_file import CheckpointError
 from .conversion import convert_state_dict
+from .errors import ArgumentError, CheckpointError, DataError
 from .neck import FastViTNeck
 from .reparam import reparameterize
 from .variants import VARIANTS
 from .version import __version__
 
 __all__ = [
-    'VARIANTS', 'CheckpointError', 'FastViT', 'FastViTNeck', '__version__',
-    'convert_state_dict', 'load_pretrained', 'reparameterize',
+    'VARIANTS', 'ArgumentError', 'CheckpointError', 'DataError', 'FastViT',
+    'FastViTNeck', '__version__', 'convert_state_dict', 'load_pretrained',
+    'reparameterize',
 ]

@@ -3,13 +3,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .blocks import Stage, Stem
 from .checkpoint import load_pretrained
+from .errors import ArgumentError
 from .layers.norm import build_norm
 from .reparam import reparameterizable_layers, reparameterize
 from .variants import NUM_STAGES, resolve_arch
@@ -54,7 +55,7 @@ class FastViT(BaseModule):
         strides: Stride of each returned map to the image.
 
     Raises:
-        ValueError: An argument is out of range.
+        ArgumentError: An argument is out of range.
 
     Example:
         >>> model = FastViT('sa12')
@@ -85,15 +86,15 @@ class FastViT(BaseModule):
             variant = replace(variant,
                               layer_scale_init_value=layer_scale_init_value)
         if in_channels < 1:
-            raise ValueError(f'in_channels={in_channels}: give the number of '
+            raise ArgumentError(f'in_channels={in_channels}: give the number of '
                              'channels of your images, for example 3.')
         out_indices = _check_out_indices(out_indices)
         if frozen_stages not in range(-1, NUM_STAGES + 1):
-            raise ValueError(
+            raise ArgumentError(
                 f'frozen_stages={frozen_stages} is outside -1…{NUM_STAGES}: '
                 '-1 freezes nothing, 0 the stem, i the stem and i stages.')
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate={drop_path_rate}: give a '
+            raise ArgumentError(f'drop_path_rate={drop_path_rate}: give a '
                              'probability in [0, 1).')
         self.variant = variant
         self.in_channels = in_channels
@@ -127,10 +128,10 @@ class FastViT(BaseModule):
             ``out_channels``, ``s`` from ``strides``, sizes rounded up.
 
         Raises:
-            ValueError: ``x`` is no such image batch, or is empty.
+            ArgumentError: ``x`` is no such image batch, or is empty.
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
-            raise ValueError(
+            raise ArgumentError(
                 f'FastViT got an input of shape {tuple(x.shape)}; it takes a '
                 f'non-empty (B, {self.in_channels}, H, W). Add a batch '
                 'dimension with x[None], or build the backbone with the '
@@ -155,15 +156,16 @@ class FastViT(BaseModule):
         reparameterize(self, inplace=True)
 
     def train_form(self) -> 'FastViT':
-        """Return a fresh network like this one, in train form.
+        """Return a train form like this network, its trunk fresh.
 
         Its parameters are float32 or wider, for folding.
         """
         dtype = next(self.parameters()).dtype
-        return FastViT(asdict(self.variant), self.in_channels,
+        twin = FastViT(asdict(self.variant), self.in_channels,
                        self.out_indices, self.out_norm_cfg,
-                       norm_cfg=self.norm_cfg
-                       ).to(torch.promote_types(dtype, torch.float32))
+                       norm_cfg=self.norm_cfg)
+        twin.out_norms.load_state_dict(self.out_norms.state_dict())
+        return twin.to(torch.promote_types(dtype, torch.float32))
 
     def init_weights(self) -> None:
         """Load what ``init_cfg`` names; parameters are drawn at construction.
@@ -176,14 +178,16 @@ class FastViT(BaseModule):
         """
         init_cfg = self.init_cfg
         cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
-        self.init_cfg = [cfg for cfg in cfgs
-                         if cfg and cfg['type'] != 'Pretrained']
-        super().init_weights()
-        self.init_cfg = init_cfg
-        for cfg in cfgs:
-            if cfg.get('type') == 'Pretrained':
-                load_pretrained(self, cfg['checkpoint'],
-                                prefix=cfg.get('prefix'))
+        pretrained = [cfg for cfg in cfgs
+                      if cfg.get('type') in ('Pretrained', PretrainedInit)]
+        try:
+            self.init_cfg = [cfg for cfg in cfgs
+                             if cfg and cfg not in pretrained]
+            super().init_weights()
+        finally:
+            self.init_cfg = init_cfg
+        for cfg in pretrained:
+            load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
 
     def train(self, mode: bool = True) -> 'FastViT':
         """Set the mode, keeping frozen stages and, if asked, norms in eval."""
@@ -200,11 +204,14 @@ class FastViT(BaseModule):
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     """Return the stages as a tuple, or say what is wrong with them."""
+    if isinstance(out_indices, int):
+        raise ArgumentError(f'out_indices={out_indices}: give a sequence, '
+                            f'({out_indices},) for this one stage.')
     indices = tuple(out_indices)
     if (not indices or len(set(indices)) != len(indices)
             or list(indices) != sorted(indices)
             or any(i not in range(NUM_STAGES) for i in indices)):
-        raise ValueError(
+        raise ArgumentError(
             f'out_indices={indices}: give stages in ascending order, each at '
             f'most once, out of {tuple(range(NUM_STAGES))}, for example '
             '(0, 1, 2, 3).')

@@ -1,8 +1,10 @@
 """The pieces a FastViT is stacked from: stem, downsampling, blocks, stages."""
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layers import Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer
@@ -123,7 +125,23 @@ class Stage(nn.Module):
             x = self.position_encoding(x)
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(
+                    block, x, use_reentrant=False, context_fn=lambda b=block: (
+                        nullcontext(), _without_statistics(b)))
             else:
                 x = block(x)
         return x
+
+
+@contextmanager
+def _without_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep recomputation from updating running statistics a second time."""
+    norms = [m for m in block.modules()
+             if isinstance(m, _BatchNorm) and m.track_running_stats]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

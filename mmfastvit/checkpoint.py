@@ -2,12 +2,20 @@
 import re
 from dataclasses import dataclass
 
+import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from .checkpoint_file import CheckpointError, read_state_dict
+from .checkpoint_file import read_state_dict
 from .conversion import FORMATS, StateDict, convert, shorten
+from .errors import CheckpointError
 from .variants import VARIANTS
+
+_OTHER_WAYS = (
+    'Other ways: name a local file, in a config init_cfg=dict(type=\'Pretrained\', '
+    'checkpoint=\'/path/to/file\'), on the command line --cfg-options '
+    'model.backbone.init_cfg.checkpoint=/path/to/file; or start from scratch, '
+    '--cfg-options model.backbone.init_cfg=None.')
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,11 @@ def load_pretrained(model: nn.Module, source: str,
         CheckpointError: The file cannot be read or does not fit; the model
             then is unchanged.
     """
-    converted = convert(read_state_dict(source), prefix)
+    try:
+        state_dict = read_state_dict(source)
+    except CheckpointError as error:
+        raise CheckpointError(f'{error} {_OTHER_WAYS}') from error
+    converted = convert(state_dict, prefix)
     weights = converted.backbone
     target = model
     if converted.fused and not model.deploy:
@@ -74,7 +86,8 @@ def load_pretrained(model: nn.Module, source: str,
     fresh = [name for name in expected if name not in weights
              and (name.startswith('out_norms.')
                   or name.endswith('.num_batches_tracked'))]
-    _check_fit(source, expected, weights, fresh)
+    _check_fit(source, {k: v for k, v in expected.items() if k not in fresh},
+               weights)
     target.load_state_dict(weights, strict=False)
     if target is not model:
         target.switch_to_deploy()
@@ -87,19 +100,30 @@ def load_pretrained(model: nn.Module, source: str,
     return report
 
 
-def _check_fit(source: str, expected: StateDict, weights: StateDict,
-               fresh: list[str]) -> None:
-    """Raise if ``weights`` would not fill ``expected`` exactly."""
-    missing = [k for k in expected if k not in weights and k not in fresh]
-    unexpected = [k for k in weights if k not in expected]
-    misshapen = [f'{k} {tuple(v.shape)} for {tuple(expected[k].shape)}'
-                 for k, v in weights.items()
-                 if k in expected and v.shape != expected[k].shape]
-    if not (missing or unexpected or misshapen):
+def describe_misfit(expected: StateDict, weights: StateDict) -> str:
+    """Say how ``weights`` would not fill ``expected`` exactly; '' if they do."""
+    kinds = {
+        'missing': [k for k in expected if k not in weights],
+        'unexpected': [k for k in weights if k not in expected],
+        'of another shape': [
+            f'{k} {tuple(v.shape)} for {tuple(expected[k].shape)}'
+            for k, v in weights.items()
+            if k in expected and v.shape != expected[k].shape],
+        'no plain numbers': [
+            k for k, v in weights.items()
+            if v.is_meta or v.layout != torch.strided or v.is_quantized
+            or k in expected
+            and v.is_floating_point() != expected[k].is_floating_point()],
+    }
+    return '; '.join(f'{len(keys)} {kind}: {shorten(keys)}'
+                     for kind, keys in kinds.items() if keys)
+
+
+def _check_fit(source: str, expected: StateDict, weights: StateDict) -> None:
+    """Raise, with the likely cause, if ``weights`` do not fill ``expected``."""
+    problems = describe_misfit(expected, weights)
+    if not problems:
         return
-    counts = [f'{len(keys)} {what}: {shorten(keys)}' for what, keys in (
-        ('missing', missing), ('unexpected', unexpected),
-        ('of another shape', misshapen)) if keys]
     stem_in = [sd[k].shape[1] for sd in (weights, expected) for k in (
         'stem.0.convs.0.conv.weight', 'stem.0.fused.weight') if k in sd]
     if _describe(weights) != _describe(expected):
@@ -110,9 +134,8 @@ def _check_fit(source: str, expected: StateDict, weights: StateDict,
                  f'network for {stem_in[1]}: change in_channels')
     else:
         cause = 'the file is incomplete, or its network was modified'
-    raise CheckpointError(f'{source} does not fit the network, which stays '
-                          f'as it was. {"; ".join(counts)}. Likely cause: '
-                          f'{cause}.')
+    raise CheckpointError(f'{source} does not fit the network, which stays as it '
+                          f'was. {problems}. Likely cause: {cause}.')
 
 
 def _describe(weights: StateDict) -> str:

@@ -1,29 +1,25 @@
 """Reading checkpoint files that nobody has vouched for."""
+import hashlib
+import os
+import re
 import socket
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_local_rank
+from mmengine.dist import barrier
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
+from .errors import CheckpointError
+
 _DOWNLOAD_TIMEOUT_S = 60
-_WRAPPERS = ('state_dict', 'model')  # where checkpoints keep their tensors
-_HOW_TO_GO_ON = (
-    'Download the file elsewhere and pass its path: in a config '
-    'init_cfg=dict(type=\'Pretrained\', checkpoint=\'/path/to/file\'), on the '
-    'command line --cfg-options model.backbone.init_cfg.checkpoint=/path/to/'
-    'file. To start from scratch: --cfg-options model.backbone.init_cfg=None.')
-
-
-_IMPOSTORS = {b'<': 'a web page',
+# Where checkpoints of OpenMMLab, timm and others keep their tensors.
+_WRAPPERS = ('state_dict', 'model', 'module', 'state_dict_ema', 'model_ema')
+_IMPOSTORS = {b'': 'empty', b'<': 'a web page',
               b'version https://git-lfs': 'a Git LFS pointer'}
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read, or does not fit the network."""
 
 
 def load_file(path: str, map_location: Any = 'cpu') -> Any:
@@ -31,65 +27,83 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
 
     Args:
         path: A ``.safetensors`` file, or what ``torch.save`` writes.
-        map_location: Where tensors go, as for ``torch.load``.
+        map_location: Where tensors of the latter go, as for ``torch.load``.
 
     Raises:
         CheckpointError: The file is missing, damaged, or no checkpoint.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f'There is no checkpoint file {path}. '
-                              f'{_HOW_TO_GO_ON}')
-    with path.open('rb') as file:
-        start = file.read(64).lstrip()
-    if not start:
-        raise CheckpointError(f'{path} is empty: download it again.')
-    for magic, kind in _IMPOSTORS.items():
-        if start.startswith(magic):
-            raise CheckpointError(
-                f'{path} is {kind}, not a checkpoint: the download stored a '
-                'page about the file. Download the file itself.')
+        raise CheckpointError(f'there is no checkpoint file {path}.')
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file as load_safetensors
             return load_safetensors(path)
-        with _trusted_globals():
-            return torch.load(path, map_location=map_location,
-                              weights_only=True)
+        with torch.serialization.safe_globals(_TRUSTED):
+            return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # zip, pickle, header and IO errors alike
         raise CheckpointError(
             f'{path} ({path.stat().st_size:,} bytes) cannot be read as a '
-            f'checkpoint: {_first_line(error)}. Allowed are .safetensors '
-            'files and files by torch.save that hold tensors and plain data. '
-            'If the download was cut short, fetch it again; if the file holds '
-            'other objects, save its state_dict alone.') from error
+            f'checkpoint: {_reason(path, error)}. Allowed are .safetensors files, '
+            'and files by torch.save that hold tensors and plain data. If the '
+            'download was cut short, fetch the file again; if it holds other '
+            'objects, save its state_dict alone.') from error
 
 
 def download(url: str) -> Path:
     """Return the local copy of ``url``, fetched once into torch's hub cache.
 
+    What is cached was read successfully first: neither half a file nor a page
+    about the file stays.
+
     Raises:
-        CheckpointError: It cannot be fetched; no partial file is left.
+        CheckpointError: It cannot be fetched, or is no checkpoint.
     """
-    path = Path(torch.hub.get_dir(), 'checkpoints', url.rsplit('/', 1)[-1])
+    name = PurePosixPath(urlsplit(url).path)
+    # Many models share a file name; the address tells them apart.
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    stem, dot, suffixes = name.name.partition('.')
+    path = Path(torch.hub.get_dir(), 'checkpoints', f'{stem}-{digest}{dot}{suffixes}')
     error = None
-    if get_local_rank() == 0 and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not path.exists():
         try:
-            torch.hub.download_url_to_file(url, str(path))
-        except OSError as caught:  # URLError, HTTPError, time-outs
+            _fetch(url, path)
+        except Exception as caught:  # the other ranks wait at the barrier
             error = caught
-        finally:
-            socket.setdefaulttimeout(timeout)
-    barrier()  # reached by all ranks, so that a failure stops each of them
+    barrier()
     if not path.exists():
-        raise CheckpointError(
-            f'{url} cannot be downloaded'
-            f'{f": {_first_line(error)}" if error else ""}. {_HOW_TO_GO_ON}'
-        ) from error
+        detail = f': {error or "see the output of local rank 0"}'
+        raise CheckpointError(f'{url} cannot be downloaded{detail}') from error
     return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'unfinished-{os.getpid()}-{path.name}')
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        torch.hub.download_url_to_file(url, str(unfinished))
+        load_file(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        socket.setdefaulttimeout(timeout)
+        unfinished.unlink(missing_ok=True)
+
+
+def load_source(source: str, map_location: Any = 'cpu') -> Any:
+    """Return what a checkpoint at a path or an http(s) URL holds.
+
+    Raises:
+        CheckpointError: It cannot be fetched or read.
+    """
+    source = str(source)
+    if source.startswith(('http://', 'https://')):
+        return load_file(download(source), map_location)
+    if '://' in source:
+        raise CheckpointError(f'{source} has a scheme that is not supported; '
+                              'allowed are paths, http:// and https://.')
+    return load_file(source, map_location)
 
 
 def read_state_dict(source: str) -> dict[str, Tensor]:
@@ -101,41 +115,90 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It cannot be fetched or read, or holds no state dict.
     """
-    source = str(source)
-    is_url = source.startswith(('http://', 'https://'))
-    if '://' in source and not is_url:
-        raise CheckpointError(f'{source} has a scheme that is not supported; '
-                              f'allowed are paths, http:// and https://. '
-                              f'{_HOW_TO_GO_ON}')
-    content = load_file(download(source) if is_url else source)
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not (isinstance(content, dict) and content and all(
-            isinstance(k, str) and isinstance(v, Tensor)
-            for k, v in content.items())):
+    content = load_source(source)
+    while isinstance(content, dict):
+        inner = [content[key] for key in _WRAPPERS
+                 if isinstance(content.get(key), dict)]
+        if not inner:
+            break
+        content = inner[0]
+    tensors = {}
+    if isinstance(content, dict):
+        tensors = {k: v for k, v in content.items()
+                   if isinstance(k, str) and isinstance(v, Tensor)}
+    if not tensors:
         raise CheckpointError(
-            f'{source} holds no state dict: a flat dict from names to '
-            f'tensors, bare or under one of the keys {list(_WRAPPERS)}.')
-    return dict(content)
+            f'{source} holds no state dict: a flat dict from names to tensors, '
+            f'bare or under one of the keys {list(_WRAPPERS)}.')
+    return tensors
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(path: Path, error: Exception) -> str:
+    """Say in one phrase why reading failed."""
+    with path.open('rb') as file:
+        start = file.read(64).lstrip()
+    for magic, kind in _IMPOSTORS.items():
+        if start.startswith(magic) if magic else not start:
+            return f'it is {kind}'
+    unsupported = re.search(r'[Uu]nsupported (?:global|class|operand).*?'
+                            r'(?:GLOBAL )?([\w.]+) was not', str(error))
+    if unsupported:
+        return f'it holds a {unsupported[1]}'
     return (str(error).splitlines() or [''])[0] or type(error).__name__
 
 
+# Beside the weights, MMEngine's runner saves its log: HistoryBuffer objects
+# around arrays. numpy's own unpickling trusts the file with memory (an array of
+# pointers, say), so these stand in for it, for plain numbers only.
+class _Number:
+    """Stand in for ``numpy.dtype``."""
+
+    def __init__(self, name: str, align: bool = False, copy: bool = False):
+        if not re.fullmatch(r'[fiub][1248]', name):
+            raise CheckpointError(f'the file holds an array of {name!r}')
+        self.name = name
+
+    def __setstate__(self, state):
+        self.name = state[1].replace('|', '') + self.name
+
+
+class _Array(np.ndarray):
+    """Stand in for ``numpy.ndarray``; it is saved again as one."""
+
+    def __new__(cls, *_):  # the file's arguments could name any memory
+        return super().__new__(cls, 0)
+
+    def __setstate__(self, state):
+        _, shape, number, fortran, raw = state
+        values = np.frombuffer(raw, number.name).reshape(
+            shape, order='F' if fortran else 'C')
+        self.dtype = values.dtype
+        self.resize(values.shape, refcheck=False)
+        self[...] = values
+
+    def __reduce__(self):
+        return np.array(self).__reduce__()
+
+
+def _new_array(cls: type, shape: tuple, kind: bytes) -> _Array:
+    return _Array()
+
+
+def _new_scalar(number: _Number, raw: bytes) -> np.generic:
+    return np.frombuffer(raw, number.name)[0]
+
+
 def _history_attribute(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, which MMEngine's log buffers pickle."""
+    """Stand in for ``getattr``, by which a buffer names its own methods."""
     if owner is not HistoryBuffer or name.startswith('_'):
         raise CheckpointError(f'the file asks for {owner!r}.{name}')
     return getattr(owner, name)
 
 
-def _trusted_globals():
-    """Allow what MMEngine's runner writes beside the weights: its log."""
-    numpy_core = getattr(np, '_core', None) or np.core  # moved in numpy 2
-    return torch.serialization.safe_globals([
-        HistoryBuffer, (_history_attribute, 'builtins.getattr'), np.ndarray,
-        np.dtype, numpy_core.multiarray._reconstruct,
-        numpy_core.multiarray.scalar,
-        *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4')}])
+_TRUSTED = [
+    HistoryBuffer, _Array, _Number, (_history_attribute, 'builtins.getattr'),
+    (_Array, 'numpy.ndarray'), (_Number, 'numpy.dtype'),
+    *((function, f'numpy.{core}.multiarray.{name}')  # _core since numpy 2
+      for core in ('core', '_core')
+      for name, function in (('_reconstruct', _new_array),
+                             ('scalar', _new_scalar)))]

@@ -2,27 +2,27 @@
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 
+from .errors import UserError
 from .runner import load_config
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a tool's ``main``; a mistake of the user's ends in one paragraph.
-
-    That is an error that this package raised on purpose. One from anywhere
-    else may be a bug and keeps its traceback.
-    """
+    """Call a tool's ``main``; a user's mistake ends in one paragraph."""
     try:
         main()
-    except (OSError, RuntimeError, ValueError) as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_globals.get('__name__', '').startswith('mmfastvit.'):
-            raise
+    except UserError as error:
         sys.exit(f'error: {error}')
+
+
+def positive(text: str) -> int:
+    """Parse a positive integer."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text}: give a positive integer')
+    return int(text)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
                         metavar='KEY=VALUE',
                         help='settings that override the config, for example '
                         'train_cfg.max_epochs=1')
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what tools take that run in several processes."""
     parser.add_argument('--launcher', default='none',
                         choices=['none', 'pytorch', 'slurm', 'mpi'],
                         help='how several processes were started')
@@ -44,6 +48,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def config_from(args: argparse.Namespace) -> Config:
     """Return the config that the arguments describe."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if 'local_rank' in args:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return load_config(args.config, args.cfg_options, args.work_dir,
-                       args.launcher)
+                       getattr(args, 'launcher', 'none'))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
-from .checkpoint_file import CheckpointError
+from .errors import CheckpointError
 from .fusion import fold_norm_after, fold_norm_before, fold_scale
 
 StateDict = dict[str, Tensor]
@@ -65,6 +65,9 @@ _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'\.se\.(reduce|fc1)\.', '.se.reduce.'),
     (r'\.se\.(expand|fc2)\.', '.se.expand.'),
 )]
+
+
+_CLASSIFIER = ('neck.conv.', 'neck.se.', 'head.fc.')
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     Raises:
         CheckpointError: No FastViT is in it, or more than one.
     """
+    if prefix and not prefix.endswith('.'):
+        prefix += '.'
     matches = [match for match in map(_FIRST_KEY.match, state_dict) if match
                and prefix in (None, match['prefix'])]
     if len(matches) != 1:
@@ -140,13 +145,12 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     own = match['mmfastvit'] is not None
     backbone, classifier, ignored = {}, {}, []
     for key, value in state_dict.items():
-        name = key[len(match['prefix']):]
         inside = key.startswith(match['prefix'])
-        if own and not inside:
-            name = key  # our classifier's neck and head stand beside us
-        elif not own:
+        name = key[len(match['prefix']):] if inside else key
+        if inside and not own:
             name = _rename(name)
-        if name.startswith(('neck.', 'head.')):
+        # Our own classifier keeps neck and head beside the backbone.
+        if name.startswith(_CLASSIFIER) and (own or inside):
             classifier[name] = value
         elif inside:
             backbone[name] = value
@@ -159,10 +163,11 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     if fused:
         try:
             backbone = _finish_folding(backbone)
-        except KeyError as error:
+        except (KeyError, RuntimeError) as error:
             raise CheckpointError(
-                f'the checkpoint is incomplete: {error} is not in it. '
-                'Download or save it again.') from error
+                'the checkpoint is re-parameterized in part, or incomplete: '
+                f'{error} does not go together with the rest. Convert it again '
+                'from the original.') from error
     fmt = next(name for name in FORMATS if match[name] is not None)
     return Converted(fmt, fused, backbone, classifier, tuple(ignored))
 

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from .checkpoint_file import CheckpointError
+from .errors import CheckpointError
+from .layers import run_branches
 from .reparam import reparameterize
 from .runner import build_runner, check_data, load_weights
 
@@ -26,7 +27,8 @@ class Comparison:
 
     Attributes:
         pictures: How many were compared.
-        features: Largest difference of a feature map, over its largest value.
+        features: Largest difference of a feature map, over its largest value,
+            to a train form that runs all its branches.
         predictions: Largest difference of each predicted quantity; for
             quantities that are not real numbers, how many differ.
         backbone_speedup: Median time of the backbone, train over deploy form.
@@ -64,7 +66,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
 
     Raises:
         CheckpointError: The checkpoint does not fit, or the forms differ.
-        DataNotFoundError: The test data is missing.
+        DataError: The test data is missing.
     """
     check_data(cfg, 'test')
     runner = build_runner(cfg)
@@ -89,21 +91,25 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
 def compare(model: nn.Module, deployed: nn.Module,
             batches: list[Any]) -> Comparison:
     """Compare two forms of an OpenMMLab model on collated batches."""
-    features, predictions = 0., {}
+    features, predictions = torch.tensor(0.), {}
     for batch in batches:
         inputs = model.data_preprocessor(batch)['inputs']
-        for a, b in zip(model.backbone(inputs), deployed.backbone(inputs)):
-            features = max(features, ((a - b).abs().max()
-                                      / a.abs().max()).item())
+        with run_branches(model):
+            expected = model.backbone(inputs)
+        for a, b in zip(expected, deployed.backbone(inputs)):
+            # A NaN in either form stays a NaN through all maxima.
+            scale = a.abs().max().clamp_min(torch.finfo(a.dtype).tiny)
+            features = torch.stack([features, (a - b).abs().max() / scale]).max()
         for one, other in zip(model.test_step(batch),
                               deployed.test_step(batch)):
             found = dict(_predicted(one)), dict(_predicted(other))
             for name, value in found[0].items():
-                difference = _difference(value, found[1][name])
-                predictions[name] = max(predictions.get(name, 0), difference)
+                predictions[name] = max(predictions.get(name, 0),
+                                        _difference(value, found[1][name]))
     inputs = model.data_preprocessor(batches[0])['inputs']
+    # What is timed is eval mode as a user runs it, which computes kernels.
     return Comparison(
-        len(batches), features, predictions,
+        len(batches), features.item(), predictions,
         _speedup(model.backbone, deployed.backbone, inputs),
         _speedup(model.test_step, deployed.test_step, batches[0]))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from .errors import ArgumentError
 from .layers import Reparameterizable
 
 
@@ -32,7 +33,7 @@ def reparameterize(model: nn.Module, inplace: bool = False) -> nn.Module:
         inplace: Fold ``model`` itself instead of a deep copy.
 
     Raises:
-        ValueError: There is nothing to re-parameterize, or a layer cannot be
+        ArgumentError: There is nothing to re-parameterize, or a layer cannot be
             folded exactly; ``model`` then is unchanged.
 
     Example:
@@ -43,14 +44,14 @@ def reparameterize(model: nn.Module, inplace: bool = False) -> nn.Module:
     """
     layers = list(reparameterizable_layers(model))
     if not layers:
-        raise ValueError(
+        raise ArgumentError(
             f'{type(model).__name__} holds no re-parameterizable layer; '
             'give a FastViT, a model whose backbone is one, or one of the '
             'layers in mmfastvit.layers.')
     for name, layer in layers:
         reason = layer.why_not_foldable()
         if reason:
-            raise ValueError(
+            raise ArgumentError(
                 f'{name or type(layer).__name__} cannot be re-parameterized: '
                 f"{reason}. Build the model with norm_cfg=dict(type='BN').")
     if not inplace:

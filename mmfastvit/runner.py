@@ -3,23 +3,22 @@
 What MMDetection's, MMSegmentation's and MMPretrain's own tools do, for the
 configs of all three, and with errors that say what to do.
 """
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import (
     CheckpointLoader,
     Runner,
     find_latest_checkpoint,
 )
+from torch import nn
 
-from .checkpoint_file import CheckpointError, load_file, read_state_dict
-
-
-class DataNotFoundError(FileNotFoundError):
-    """A data set is not where its config says."""
+from .checkpoint import describe_misfit
+from .checkpoint_file import load_source, read_state_dict
+from .errors import ArgumentError, CheckpointError, DataError
 
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
@@ -39,11 +38,11 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
-        FileNotFoundError: There is no such config.
+        ArgumentError: There is no such config.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise ArgumentError(
             f'There is no config {path}; give the path of a Python config, '
             'for example configs/maskrcnn_fastvit_sa12_coco.py.')
     cfg = Config.fromfile(str(path))
@@ -55,7 +54,7 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', path.stem))
     folders = path.resolve().parents
-    for node in _dicts(list(cfg.values())):
+    for _, node in _dicts(list(cfg.values())):
         for key in ('data_root', 'ann_file'):
             value = node.get(key)
             if isinstance(value, str) and value and not (
@@ -70,14 +69,14 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
 
     Args:
         cfg: From :func:`load_config`.
-        resume: A checkpoint to go on from, or ``'auto'`` for the latest in
-            the work directory.
+        resume: A checkpoint, or a work directory, to go on from, or
+            ``'auto'`` for the latest in this run's own.
         amp: Train in mixed precision.
         auto_scale_lr: Scale the learning rate from the config's base batch
             size to the actual one.
 
     Raises:
-        DataNotFoundError: The training or validation data is missing.
+        DataError: The training or validation data is missing.
         CheckpointError: A checkpoint cannot be read or does not fit.
     """
     check_data(cfg, 'train', 'val')
@@ -86,14 +85,14 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(
+            raise ArgumentError(
                 'the config has no auto_scale_lr.base_batch_size, the batch '
                 'size its learning rate is for; add it, or leave out '
                 '--auto-scale-lr.')
         cfg.auto_scale_lr.enable = True
     if resume is not None:
         cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+        cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
     runner = build_runner(cfg)
     runner.train()
     return runner
@@ -111,91 +110,122 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
         The metrics, by name.
 
     Raises:
-        DataNotFoundError: The test data is missing.
+        DataError: The test data is missing.
         CheckpointError: The checkpoint cannot be read or does not fit.
     """
     check_data(cfg, 'test')
+    cfg.load_from, cfg.resume = None, False  # or the runner would load that, too
     runner = build_runner(cfg)
     load_weights(runner.model, checkpoint)
     return runner.test()
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Return MMEngine's runner, reading checkpoints safely."""
-    CheckpointLoader.register_scheme('', load_from_file, force=True)
+    """Return MMEngine's runner, reading checkpoints safely.
+
+    MMEngine's own loaders of paths and web addresses fall back to unpickling.
+    """
+    for prefix in ('', 'http://', 'https://'):
+        CheckpointLoader.register_scheme(prefix, load_source, force=True)
     return Runner.from_cfg(cfg)
 
 
-def load_from_file(filename: str, map_location: Any = None) -> Any:
-    """Read a checkpoint for MMEngine, whose own loader runs pickled code."""
-    return load_file(filename, map_location)
+def latest_checkpoint(path: str) -> str:
+    """Return ``path``, or if it is a work directory its latest checkpoint.
+
+    Raises:
+        CheckpointError: The directory holds none.
+    """
+    if not Path(path).is_dir():
+        return str(path)
+    latest = find_latest_checkpoint(path)
+    if latest and not Path(latest).exists():  # the directory was moved
+        latest = str(Path(path, Path(latest).name))
+    if not latest:
+        raise CheckpointError(f'{path} holds no checkpoint; give a file, or the '
+                              'work directory of a training run.')
+    return latest
 
 
-def load_weights(model: torch.nn.Module, checkpoint: str) -> None:
+def load_weights(model: nn.Module, checkpoint: str) -> None:
     """Fill a whole model; MMEngine's default would skip what does not fit.
 
     Args:
-        model: A detector, segmentor or classifier.
+        model: A detector, segmentor or classifier, wrapped or not.
         checkpoint: A file, or a work directory, whose latest is taken.
 
     Raises:
         CheckpointError: There is none, or a tensor is missing, unexpected or
-            of another shape.
+            of another shape; the model then is unchanged.
     """
-    if Path(checkpoint).is_dir():
-        latest = find_latest_checkpoint(checkpoint)
-        if latest is None:
-            raise CheckpointError(
-                f'{checkpoint} holds no checkpoint; give a file, or the work '
-                'directory of a training run.')
-        checkpoint = latest
+    checkpoint = latest_checkpoint(checkpoint)
     weights = read_state_dict(checkpoint)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        fused = any('.fused.' in name for name in weights)
-        deploy = any('.fused.' in name for name in model.state_dict())
-        forms = ('train form', 'deploy form')
-        hint = (f'The checkpoint is in {forms[fused]}, the model in '
-                f'{forms[deploy]}: set model.backbone.deploy={fused}.'
-                if fused != deploy else
-                'Test a checkpoint with the config it was trained with.')
-        raise CheckpointError(
-            f'{checkpoint} does not fit the model. {hint} PyTorch says: '
-            f'{error}') from error
+    if is_model_wrapper(model):
+        model = model.module
+    expected = model.state_dict()
+    problems = describe_misfit(expected, weights)
+    if problems:
+        forms = [any('.fused.' in name for name in state)
+                 for state in (weights, expected)]
+        words = ('train form', 'deploy form')
+        hint = (f'The checkpoint is in {words[forms[0]]}, the model in '
+                f'{words[forms[1]]}: set model.backbone.deploy={forms[0]}.'
+                if forms[0] != forms[1] else
+                'Use the config that the checkpoint was trained with.')
+        raise CheckpointError(f'{checkpoint} does not fit the model. {hint} '
+                              f'{problems}.')
+    model.load_state_dict(weights)
 
 
 def check_data(cfg: Config, *splits: str) -> None:
-    """Raise :class:`DataNotFoundError` for the first data set not there."""
+    """Raise :class:`DataError` for the first data set that is not there.
+
+    Only what lies on the local disk, and is not downloaded by the data set
+    itself, is looked for.
+    """
     for split in splits:
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset in _dicts(loader.get('dataset') or {}):
-            root = Path(dataset.get('data_root') or '')
-            wanted = [dataset.get('ann_file') or '',
-                      *(dataset.get('data_prefix') or {}).values()]
-            wanted = [root / name for name in wanted
-                      if isinstance(name, str) and (name or str(root) != '.')]
-            missing = [path for path in wanted if not path.exists()]
-            if missing:
-                raise DataNotFoundError(_describe_missing(
-                    split, root, wanted, missing))
+        for key in (f'{split}_dataloader', f'{split}_evaluator'):
+            for path, node in _dicts(cfg.get(key), key):
+                _check_node(split, path, node)
 
 
-def _describe_missing(split, root, wanted, missing) -> str:
-    layout = '\n'.join(
-        f'  {path}  {"MISSING" if path in missing else "found"}'
-        for path in wanted)
-    if root.name == 'shapes':
+def _check_node(split: str, key: str, node: dict) -> None:
+    root = node.get('data_root') or ''
+    names = _names(node.get('ann_file'))
+    if key.endswith('.dataset') or 'data_root' in node:
+        names += _names(node.get('data_prefix'))
+    if (not isinstance(root, str) or node.get('backend_args')
+            or node.get('download')):
+        return
+    wanted = [str(Path(root, name)) for name in names]
+    if '://' in root or any('://' in name for name in names):
+        return
+    missing = [path for path in wanted if not Path(path).exists()]
+    if not missing:
+        return
+    layout = '\n'.join(f'  {path}  {"MISSING" if path in missing else "found"}'
+                       for path in wanted)
+    if Path(root).name == 'shapes':
         advice = f'Generate it: python tools/generate_shapes.py {root}'
     else:
-        advice = (f'Put the data set there, link it (ln -s /path/to/it {root})'
-                  ', or name its folder: --cfg-options '
-                  f'{split}_dataloader.dataset.data_root=/path/to/it')
-    return (f'The {split} data is not complete. Looked under {Path.cwd()} '
-            f'and the folders above the config for\n{layout}\n{advice}')
+        setting = f'{key}.{"data_root" if root else "ann_file"}'
+        advice = ('Put or link the data set there, or name its place: '
+                  f'--cfg-options {setting}=/path/to/it')
+    raise DataError(f'The {split} data is not complete. Looked under {Path.cwd()} '
+                    f'and the folders above the config for\n{layout}\n{advice}')
 
 
-def _find(name: str, folders) -> str:
+def _names(value: Any) -> list[str]:
+    """Return the file names in a setting: a string, or several."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        value = [value]
+    return [name for name in value if isinstance(name, str) and name]
+
+
+def _find(name: str, folders: Iterable[Path]) -> str:
+    """Return where ``name`` exists, under the current directory or a folder."""
     if Path(name).is_absolute() or '://' in name or Path(name).exists():
         return name
     for folder in folders:
@@ -205,12 +235,14 @@ def _find(name: str, folders) -> str:
     return name
 
 
-def _dicts(node: Any) -> Iterator[dict]:
-    """Yield every dict inside a config."""
+def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Yield (dotted key, dict) for every dict inside a config."""
     if isinstance(node, dict):
-        yield node
-        node = node.values()
-    elif not isinstance(node, (list, tuple)):
+        yield path, node
+        items = list(node.items())
+    elif isinstance(node, (list, tuple)):
+        items = list(enumerate(node))
+    else:
         return
-    for child in list(node):
-        yield from _dicts(child)
+    for key, child in items:
+        yield from _dicts(child, f'{path}.{key}' if path else str(key))

@@ -1,6 +1,8 @@
 """The seven FastViT variants (arXiv 2303.14189, Table 1): one row each."""
 from dataclasses import dataclass, fields
 
+from .errors import ArgumentError
+
 NUM_STAGES = 4
 HEAD_CHANNELS = 32  # channels per attention head
 TOKEN_MIXERS = ('repmixer', 'attention')
@@ -21,7 +23,7 @@ class Variant:
         layer_scale_init_value: Start value of every layer scale.
 
     Raises:
-        ValueError: A field does not describe a network.
+        ArgumentError: A field does not describe a network.
     """
 
     depths: tuple[int, ...]
@@ -32,31 +34,36 @@ class Variant:
 
     def __post_init__(self):
         for name in ('depths', 'embed_dims', 'token_mixers'):
-            value = tuple(getattr(self, name))
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)):
+                raise ArgumentError(f'{name}={value!r}: give {NUM_STAGES} '
+                                    'entries, one for each stage.')
+            value = tuple(value)
             object.__setattr__(self, name, value)  # a config brings lists
             if len(value) != NUM_STAGES:
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}={value} has {len(value)} entries; FastViT has '
                     f'{NUM_STAGES} stages: give one entry for each.')
         for name in ('depths', 'embed_dims'):
             if not all(isinstance(n, int) and n > 0
                        for n in getattr(self, name)):
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}={getattr(self, name)}: give positive integers.')
         for narrow, wide in zip(self.embed_dims, self.embed_dims[1:]):
             if wide % narrow:
-                raise ValueError(
+                raise ArgumentError(
                     f'embed_dims={self.embed_dims}: {wide} is no multiple of '
                     f'{narrow}, which the depthwise downsampling needs.')
-        if self.mlp_ratio <= 0:
-            raise ValueError(f'mlp_ratio={self.mlp_ratio}: give a positive '
+        if not (isinstance(self.mlp_ratio, (int, float))
+                and self.mlp_ratio > 0):
+            raise ArgumentError(f'mlp_ratio={self.mlp_ratio!r}: give a positive '
                              'number; the published variants use 3 or 4.')
         for mixer, channels in zip(self.token_mixers, self.embed_dims):
             if mixer not in TOKEN_MIXERS:
-                raise ValueError(f'token mixer {mixer!r} is unknown; allowed '
+                raise ArgumentError(f'token mixer {mixer!r} is unknown; allowed '
                                  f'are {", ".join(TOKEN_MIXERS)}.')
             if mixer == 'attention' and channels % HEAD_CHANNELS:
-                raise ValueError(
+                raise ArgumentError(
                     f'an attention stage of {channels} channels does not '
                     f'divide into heads of {HEAD_CHANNELS}: choose a multiple '
                     f'of {HEAD_CHANNELS}.')
@@ -86,8 +93,8 @@ def resolve_arch(arch: str | dict) -> Variant:
             :class:`Variant`.
 
     Raises:
-        ValueError: The name is unknown, or the dict is incomplete or wrong.
-        TypeError: ``arch`` is neither a name nor a dict.
+        ArgumentError: The name is unknown, the dict is incomplete or wrong,
+            or ``arch`` is neither.
 
     Example:
         >>> resolve_arch('sa12').embed_dims
@@ -95,20 +102,20 @@ def resolve_arch(arch: str | dict) -> Variant:
     """
     if isinstance(arch, str):
         if arch.lower() not in VARIANTS:
-            raise ValueError(
+            raise ArgumentError(
                 f'arch={arch!r} is unknown; the variants are '
                 f'{", ".join(VARIANTS)}. Give one of them, or a dict with the '
                 'fields of mmfastvit.variants.Variant.')
         return VARIANTS[arch.lower()]
     if not isinstance(arch, dict):
-        raise TypeError(f'arch is a {type(arch).__name__}; give a name '
+        raise ArgumentError(f'arch is a {type(arch).__name__}; give a name '
                         f'({", ".join(VARIANTS)}) or a dict.')
     known = [field.name for field in fields(Variant)]
     required = known[:-1]  # the last, layer_scale_init_value, has a default
     missing = [name for name in required if name not in arch]
     unknown = [name for name in arch if name not in known]
     if missing or unknown:
-        raise ValueError(
+        raise ArgumentError(
             f'the arch dict has the fields {sorted(arch)}'
             + (f', lacks {missing}' if missing else '')
             + (f', and {unknown} are unknown' if unknown else '')

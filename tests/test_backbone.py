@@ -7,8 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 
 from helpers import ALL, assert_outputs_close, build
-from mmfastvit import VARIANTS, FastViT, reparameterize
-from mmfastvit.layers import DropPath
+from mmfastvit import VARIANTS, ArgumentError, FastViT, reparameterize
+from mmfastvit.layers import DropPath, run_branches
 
 
 @pytest.mark.parametrize('arch', ALL)
@@ -44,7 +44,9 @@ def test_three_forms_are_equal(arch):
     model = build(arch).eval()
     x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     frozen = value_and_gradients(model, x)
-    branches = value_and_gradients(force_branches(copy.deepcopy(model)), x)
+    model.zero_grad()
+    with run_branches(model):
+        branches = value_and_gradients(model, x)
     assert_outputs_close(frozen[0], branches[0], 1e-10)
     for name, gradient in branches[1].items():
         assert_close(frozen[1][name], gradient, rtol=0,
@@ -60,46 +62,11 @@ def value_and_gradients(model, x):
             {n: p.grad.clone() for n, p in model.named_parameters()})
 
 
-class FixedNorm(nn.Module):
-    """A batch norm's arithmetic in a type that no layer folds."""
-
-    def __init__(self, norm):
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x):
-        return self.norm(x)
-
-
-def force_branches(model):
-    """Hide the norms' type, so that every layer runs its branches."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, _BatchNorm) \
-                    and not isinstance(module, FixedNorm):
-                setattr(module, name, FixedNorm(child))
-    # Parameter names gain a '.norm', which is taken out again here.
-    named = model.named_parameters
-    model.named_parameters = lambda: (
-        (strip(name), p) for name, p in named())
-    return model
-
-
-def strip(name):
-    for part in ('.weight', '.bias'):
-        if name.endswith('.norm' + part):
-            parent = name[:-len('.norm' + part)]
-            if parent.rsplit('.', 1)[-1] in ('norm', 'skip') \
-                    or parent.startswith('out_norms.'):
-                return parent + part
-    return name
-
-
 @pytest.mark.parametrize('arch', ALL)
 def test_float32_deploy_form(arch):
     model = build(arch, double=False).eval()
     x = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
+    with torch.no_grad(), run_branches(model):
         assert_outputs_close(reparameterize(model)(x), model(x), 1e-5)
 
 
@@ -138,7 +105,7 @@ def test_reparameterize_a_whole_model_or_nothing():
     whole = nn.ModuleDict(dict(backbone=build('t8', double=False),
                                head=nn.Conv2d(3, 3, 1)))
     assert reparameterize(whole)['backbone'].deploy
-    with pytest.raises(ValueError, match='no re-parameterizable layer'):
+    with pytest.raises(ArgumentError, match='no re-parameterizable layer'):
         reparameterize(nn.Conv2d(3, 3, 1))
 
 
@@ -189,6 +156,8 @@ def test_checkpointing_gives_the_same_gradients():
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     expected, actual = (value_and_gradients(m, x) for m in (model, twin))
     assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    # Running statistics count the batch once, not again when recomputed.
+    assert_close(twin.state_dict(), model.state_dict())
 
 
 def test_drop_path_grows_linearly():
@@ -216,18 +185,19 @@ def test_some_stages_only():
     (dict(out_indices=(0, 0)), 'at most once'),
     (dict(out_indices=()), 'give stages'),
     (dict(out_indices=(2, 1)), 'ascending order'),
+    (dict(out_indices=3), r'\(3,\) for this one stage'),
     (dict(frozen_stages=5), 'outside -1…4'),
     (dict(frozen_stages=-2), 'outside -1…4'),
     (dict(drop_path_rate=1.), 'probability'),
     (dict(in_channels=0), 'in_channels=0'),
 ])
 def test_bad_arguments(kwargs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         FastViT(**{'arch': 't8', **kwargs})
 
 
 @pytest.mark.parametrize('shape', [(3, 64, 64), (1, 4, 64, 64),
                                    (1, 3, 0, 64), (0, 3, 64, 64)])
 def test_bad_inputs(shape):
-    with pytest.raises(ValueError, match=r'takes a non-empty \(B, 3, H, W\)'):
+    with pytest.raises(ArgumentError, match=r'takes a non-empty \(B, 3, H, W\)'):
         FastViT('t8')(torch.rand(shape))

@@ -1,9 +1,12 @@
 """Any known file into any form, or a paragraph that says why not."""
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
 from timm.utils.model import reparameterize_model
@@ -129,7 +132,8 @@ def test_prefix_chooses_among_several(files, tmp_path):
     torch.save(both, tmp_path / 'both.pth')
     with pytest.raises(CheckpointError, match=r"\['teacher.', 'student.'\]"):
         load_pretrained(FastViT('sa12'), tmp_path / 'both.pth')
-    load_pretrained(FastViT('sa12'), tmp_path / 'both.pth', prefix='student.')
+    for prefix in ('student.', 'student'):
+        load_pretrained(FastViT('sa12'), tmp_path / 'both.pth', prefix)
 
 
 def test_round_trip_of_own_names():
@@ -147,7 +151,7 @@ def test_weights_of_half_precision_files_keep_their_type(peer):
     fused = reparameterize_model(peer).half().state_dict()
     assert {v.dtype for v in convert_state_dict(fused).values()} == {
         torch.float16}
-    peer.double()
+    peer.double()  # half() works in place, and the peer is shared
 
 
 def test_what_the_runner_saves_loads_without_pickle(tmp_path):
@@ -162,6 +166,21 @@ def test_what_the_runner_saves_loads_without_pickle(tmp_path):
     assert history.current() == 0.5
 
 
+def test_arrays_cannot_name_memory(tmp_path):
+    class Pointers:
+        def __reduce__(self):
+            return (np.ndarray, ((1,), 'O', b'A' * 8))
+    torch.save(Pointers(), tmp_path / 'file.pth')
+    assert load_file(tmp_path / 'file.pth').size == 0
+    torch.save(np.array([{}]), tmp_path / 'file.pth')
+    with pytest.raises(CheckpointError, match='array of'):
+        load_file(tmp_path / 'file.pth')
+    numbers = np.arange(6, dtype='i4').reshape(2, 3)
+    torch.save(numbers, tmp_path / 'file.pth')
+    stored = load_file(tmp_path / 'file.pth')
+    assert stored.dtype == 'i4' and (stored == numbers).all()
+
+
 class Exploit:
     def __reduce__(self):
         return (exec, ('raise SystemExit("executed")',))
@@ -170,7 +189,7 @@ class Exploit:
 @pytest.mark.parametrize('suffix, content, message', [
     *((suffix, content, message) for suffix in ('.pth', '.safetensors')
       for content, message in (
-          (b'', 'is empty'),
+          (b'', 'it is empty'),
           (b'<!DOCTYPE html><title>404</title>', 'a web page'),
           (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer'),
           (b'garbage' * 100, 'cannot be read'))),
@@ -200,7 +219,8 @@ def test_bad_files(tmp_path, files, suffix, content, message):
 
 
 def test_missing_file_and_unknown_scheme():
-    with pytest.raises(CheckpointError, match='no checkpoint file /nowhere'):
+    with pytest.raises(CheckpointError,
+                       match='no checkpoint file /nowhere.*from scratch'):
         load_pretrained(FastViT('t8'), '/nowhere/file.pth')
     with pytest.raises(CheckpointError, match='scheme that is not supported'):
         load_pretrained(FastViT('t8'), 's3://bucket/file.pth')
@@ -214,6 +234,45 @@ def test_download_failure_names_url_and_ways_on(tmp_path, monkeypatch):
     for part in (url, 'init_cfg', 'from scratch'):
         assert part in str(caught.value)
     assert not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_a_page_or_half_a_file_is_not_cached(tmp_path, monkeypatch, files):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    whole = (files / 'own.pth').read_bytes()
+    for content in (b'<html>log in</html>', whole[:len(whole) // 2]):
+        monkeypatch.setattr(
+            torch.hub, 'download_url_to_file',
+            lambda url, path, content=content: Path(path).write_bytes(content))
+        with pytest.raises(CheckpointError, match='cannot be downloaded'):
+            load_pretrained(FastViT('sa12'), 'https://example.org/own.pth')
+        assert not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_same_name_at_another_address_is_another_file(tmp_path, monkeypatch,
+                                                      files):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    fetched = []
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, path: (
+            fetched.append(url),
+            Path(path).write_bytes((files / 'timm.safetensors').read_bytes())))
+    for url in ('https://example.org/a/model.safetensors?download=true',
+                'https://example.org/b/model.safetensors'):
+        load_pretrained(FastViT('sa12'), url)
+    assert len(set(fetched)) == 2
+
+
+def test_download_in_a_distributed_run(tmp_path, monkeypatch, files):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(
+        torch.hub, 'download_url_to_file', lambda url, path:
+        Path(path).write_bytes((files / 'own.pth').read_bytes()))
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        load_pretrained(FastViT('sa12'), 'https://example.org/own.pth')
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_download_once_into_the_cache(tmp_path, monkeypatch, files):
@@ -251,6 +310,44 @@ def test_wrong_network(files, kwargs, message):
     assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+def test_weights_that_are_no_plain_numbers(files, tmp_path):
+    weights = torch.load(files / 'own.pth', weights_only=True)
+    name = 'stages.2.blocks.1.ffn.fc1.weight'
+    for value in (weights[name].to_sparse(), weights[name].int()):
+        torch.save({**weights, name: value}, tmp_path / 'odd.pth')
+        model = FastViT('sa12')
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        with pytest.raises(CheckpointError, match='no plain numbers'):
+            load_pretrained(model, tmp_path / 'odd.pth')
+        assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda w: dict(state_dict_ema=w), lambda w: dict(model=dict(state_dict=w)),
+    lambda w: {**w, 'epoch': 3}])
+def test_other_wrappings(files, tmp_path, wrap):
+    weights = torch.load(files / 'own.pth', weights_only=True)
+    torch.save(wrap(weights), tmp_path / 'wrapped.pth')
+    load_pretrained(FastViT('sa12'), tmp_path / 'wrapped.pth')
+
+
+def test_pretrained_as_a_class(files):
+    model = FastViT('sa12', init_cfg=dict(type=PretrainedInit,
+                                          checkpoint=str(files / 'apple.pth.tar')))
+    model.init_weights()
+    scale = model.stages[0].blocks[0].ffn.fc2.layer_scale
+    assert (scale >= 0.1).all()  # the file's; it starts at 1e-5
+
+
+def test_other_parts_keep_their_names():
+    weights = {f'backbone.{k}': v for k, v in build_timm('t8').state_dict().items()}
+    weights |= {'semantic_head.weight': X, 'neck.lateral.weight': X}
+    converted = convert_state_dict(weights, classifier=True)
+    assert 'head.fc.weight' in converted
+    assert not [k for k in converted if 'lateral' in k or k == 'semantic_head']
+    assert converted['head.fc.weight'].shape == (7, 768)
+
+
 def test_incomplete_files(files, tmp_path):
     for name, key in (('own.pth', 'stages.2.blocks.1.ffn.fc1.weight'),
                       ('apple_fused.pth', 'network.0.0.convffn.fc2.weight')):
@@ -258,6 +355,6 @@ def test_incomplete_files(files, tmp_path):
         content = content.get('state_dict', content)
         del content[key]
         torch.save(content, tmp_path / name)
-        with pytest.raises(CheckpointError, match='incomplete'):
+        with pytest.raises(CheckpointError, match='is incomplete|incomplete:'):
             load_pretrained(FastViT('sa12', deploy=name != 'own.pth'),
                             tmp_path / name)

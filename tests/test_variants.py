@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from helpers import ALL
-from mmfastvit import VARIANTS, FastViT, FastViTNeck, reparameterize
+from mmfastvit import VARIANTS, ArgumentError, FastViT, FastViTNeck, reparameterize
 from mmfastvit.variants import resolve_arch
 
 # With the 1000-class head: as trained, and as the reference re-parameterizes.
@@ -68,12 +68,16 @@ def test_arch_as_dict():
     (dict(depths=(0, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio=3,
           token_mixers=('repmixer',) * 4), 'positive integers'),
     (dict(width=3), 'unknown'),
+    (dict(depths=4, embed_dims=(8, 8, 8, 8), mlp_ratio=3,
+          token_mixers=('repmixer',) * 4), 'one for each stage'),
+    (dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio='3',
+          token_mixers=('repmixer',) * 4), 'positive number'),
 ])
 def test_bad_arch(arch, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         resolve_arch(arch)
 
 
 def test_arch_of_another_type():
-    with pytest.raises(TypeError, match='give a name'):
+    with pytest.raises(ArgumentError, match='give a name'):
         resolve_arch(12)

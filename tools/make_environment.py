@@ -47,9 +47,9 @@ def main() -> None:
         sys.exit('error: this is Python {}.{}; allowed are 3.10 to 3.12. Name '
                  'one: make PYTHON=python3.11 …'.format(*version))
     python = folder / 'bin' / 'python'
-    if not python.exists():
+    if not (folder / 'bin' / 'pip').exists():
         say(f'Making {folder}')
-        venv.create(folder, with_pip=True)
+        venv.create(folder, clear=True, with_pip=True)
     pins = read_pins(ROOT / 'requirements' / 'onedl.txt')
     say('Installing torch (about 2 minutes)')
     pip(python, 'install', '-q', *BUILD, pins['torch'], pins['torchvision'])

@@ -2,7 +2,12 @@
 form."""
 import argparse
 
-from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.command_line import (
+    add_config_arguments,
+    config_from,
+    positive,
+    run,
+)
 from mmfastvit.deploy import reparameterize_checkpoint
 
 
@@ -12,7 +17,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
     parser.add_argument('out', help='file to write')
-    parser.add_argument('--num-pictures', type=int, default=4,
+    parser.add_argument('--num-pictures', type=positive, default=4,
                         help='test pictures to compare the forms on')
     args = parser.parse_args()
     print(reparameterize_checkpoint(config_from(args), args.checkpoint,

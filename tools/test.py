@@ -1,13 +1,19 @@
 """Evaluate a checkpoint with the metrics of its config."""
 import argparse
 
-from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.command_line import (
+    add_config_arguments,
+    add_launcher_arguments,
+    config_from,
+    run,
+)
 from mmfastvit.runner import test
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
+    add_launcher_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
     args = parser.parse_args()

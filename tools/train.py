@@ -1,13 +1,19 @@
 """Train a detector, segmentor or classifier from a config."""
 import argparse
 
-from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.command_line import (
+    add_config_arguments,
+    add_launcher_arguments,
+    config_from,
+    run,
+)
 from mmfastvit.runner import train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
+    add_launcher_arguments(parser)
     parser.add_argument('--resume', nargs='?', const='auto',
                         metavar='CHECKPOINT',
                         help='go on from a checkpoint, by default from the '

@@ -1,7 +1,12 @@
 """Draw ground truth and predictions of test pictures side by side."""
 import argparse
 
-from mmfastvit.command_line import add_config_arguments, config_from, run
+from mmfastvit.command_line import (
+    add_config_arguments,
+    config_from,
+    positive,
+    run,
+)
 from mmfastvit.visualize import draw_predictions
 
 
@@ -11,7 +16,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
     parser.add_argument('--out', required=True, help='folder to write')
-    parser.add_argument('--num-pictures', type=int, default=4)
+    parser.add_argument('--num-pictures', type=positive, default=4)
     args = parser.parse_args()
     for path in draw_predictions(config_from(args), args.checkpoint, args.out,
                                  args.num_pictures):

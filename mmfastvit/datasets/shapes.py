@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import ArgumentError, DataError
+
+VERSION = 1  # of the drawing; a change of any pixel raises it
 CLASSES = ('circle', 'square', 'triangle')
 SPLITS = ('train', 'val')
 
@@ -29,7 +32,7 @@ class ShapesSpec:
         seed: Seed of all streams.
 
     Raises:
-        ValueError: A number is too small to draw with.
+        ArgumentError: A number is too small to draw with.
     """
 
     num_train: int = 800
@@ -39,7 +42,7 @@ class ShapesSpec:
 
     def __post_init__(self):
         if min(self.num_train, self.num_val) < 1 or self.image_size < 64:
-            raise ValueError(f'{self}: give at least one picture each to '
+            raise ArgumentError(f'{self}: give at least one picture each to '
                              'train and to evaluate on, of at least 64 '
                              'pixels.')
 
@@ -59,13 +62,13 @@ def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:
         ``root`` as a path.
 
     Raises:
-        FileExistsError: ``root`` holds anything else.
+        DataError: ``root`` holds anything else.
     """
     root = Path(root)
     if root.exists():
-        if _stored_spec(root) == asdict(spec):
+        if _stored_info(root) == _info(spec):
             return root
-        raise FileExistsError(
+        raise DataError(
             f'{root} exists and does not hold the shapes of {spec}. Remove '
             'it, or choose another folder.')
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +170,7 @@ def _write_split(root: Path, split: str, count: int, spec: ShapesSpec,
         images.append(dict(id=image_id, file_name=name,
                            height=spec.image_size, width=spec.image_size))
     content = dict(
-        info=asdict(spec), images=images, annotations=annotations,
+        info=_info(spec), images=images, annotations=annotations,
         categories=[dict(id=i + 1, name=name)
                     for i, name in enumerate(CLASSES)])
     _annotation_file(root, split).write_text(json.dumps(content))
@@ -177,7 +180,11 @@ def _annotation_file(root: Path, split: str) -> Path:
     return root / 'annotations' / f'instances_{split}.json'
 
 
-def _stored_spec(root: Path):
+def _info(spec: ShapesSpec) -> dict:
+    return dict(asdict(spec), version=VERSION)
+
+
+def _stored_info(root: Path) -> dict | None:
     try:
         return json.loads(_annotation_file(root, 'val').read_text())['info']
     except (OSError, ValueError, KeyError, TypeError):

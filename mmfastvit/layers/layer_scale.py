@@ -1,7 +1,7 @@
 """A layer scale, folded into the operation that it follows."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..fusion import Affine, fold_scale
 from .reparameterizable import Reparameterizable
@@ -34,3 +34,7 @@ class LayerScaled(Reparameterizable):
 
     def equivalent(self) -> Affine:
         return fold_scale(self.op.weight, self.op.bias, self.layer_scale)
+
+    def forward_branches(self, x: Tensor) -> Tensor:
+        trailing = 0 if isinstance(self.op, nn.Linear) else 2
+        return self.layer_scale.view(-1, *[1] * trailing) * self.op(x)

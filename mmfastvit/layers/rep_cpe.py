@@ -1,6 +1,6 @@
 """The conditional position encoding before an attention stage."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..fusion import Affine, identity_kernel, widen
 from .reparameterizable import Reparameterizable
@@ -30,3 +30,6 @@ class RepCPE(Reparameterizable):
     def equivalent(self) -> Affine:
         kernel = widen(self.conv.weight) + identity_kernel(self.conv.weight)
         return kernel, widen(self.conv.bias)
+
+    def forward_branches(self, x: Tensor) -> Tensor:
+        return x + self.conv(x)
