@@ -6,15 +6,14 @@ READY := $(VENV)/.ready
 DEMO := work_dirs/demo
 SHAPES := configs/maskrcnn_fastvit_sa12_shapes.py
 
-.PHONY: help env demo test test-all lint clean
+.PHONY: help env demo test lint clean
 
 help:
-	@echo 'make demo      train Mask R-CNN on generated pictures, draw, deploy'
-	@echo 'make test      run the tests'
-	@echo 'make test-all  run the slow tests, too'
-	@echo 'make lint      check the code style'
-	@echo 'make env       only make the environment, in $(VENV)'
-	@echo 'make clean     remove the environment and what the demo made'
+	@echo 'make demo   train Mask R-CNN on generated pictures, draw, deploy'
+	@echo 'make test   run the tests'
+	@echo 'make lint   check the code style'
+	@echo 'make env    only make the environment, in $(VENV)'
+	@echo 'make clean  remove the environment and what the demo made'
 
 $(READY): setup.py requirements/onedl.txt requirements/test.txt \
 		tools/make_environment.py
@@ -30,9 +29,6 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/pytest -n auto --maxprocesses 4
-
-test-all: $(READY)
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 -m ''
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

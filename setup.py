@@ -29,7 +29,7 @@ setup(
     install_requires=[
         'numpy',  # arrays of the generated data set
         'safetensors',  # timm's weights, read without pickle
-        'torch>=2.1',
+        'torch>=2.6',  # reads checkpoints with an allow-list of its own names
     ],
     extras_require={name: requirements(name)
                     for name in ('onedl', 'openmmlab', 'test')},
