@@ -91,8 +91,10 @@ def _fetch(url: str, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load_source(source: str, map_location: Any = 'cpu') -> Any:
+def load_from_path_or_url(source: str, map_location: Any = 'cpu') -> Any:
     """Return what a checkpoint at a path or an http(s) URL holds.
+
+    MMEngine logs the name of its loaders from the eleventh letter on.
 
     Raises:
         CheckpointError: It cannot be fetched or read.
@@ -115,7 +117,7 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: It cannot be fetched or read, or holds no state dict.
     """
-    content = load_source(source)
+    content = load_from_path_or_url(source)
     while isinstance(content, dict):
         inner = [content[key] for key in _WRAPPERS
                  if isinstance(content.get(key), dict)]

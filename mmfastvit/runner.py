@@ -17,7 +17,7 @@ from mmengine.runner import (
 from torch import nn
 
 from .checkpoint import describe_misfit
-from .checkpoint_file import load_source, read_state_dict
+from .checkpoint_file import load_from_path_or_url, read_state_dict
 from .errors import ArgumentError, CheckpointError, DataError
 
 
@@ -126,7 +126,7 @@ def build_runner(cfg: Config) -> Runner:
     MMEngine's own loaders of paths and web addresses fall back to unpickling.
     """
     for prefix in ('', 'http://', 'https://'):
-        CheckpointLoader.register_scheme(prefix, load_source, force=True)
+        CheckpointLoader.register_scheme(prefix, load_from_path_or_url, force=True)
     return Runner.from_cfg(cfg)
 
 
