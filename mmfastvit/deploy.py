@@ -30,8 +30,11 @@ class Comparison:
         features: Largest difference of a feature map, over its largest value,
             to a train form that runs all its branches.
         predictions: Largest difference of each predicted quantity; for
-            quantities that are not real numbers, how many differ.
-        backbone_speedup: Median time of the backbone, train over deploy form.
+            quantities that are not real numbers, how many differ; infinity if
+            one form predicts more than the other. For the reader: a threshold
+            may tip either way, so only the feature maps decide.
+        backbone_speedup: Median time of the backbone, train over deploy form,
+            both in eval mode.
         model_speedup: The same of the whole model, post-processing included.
     """
 
@@ -95,19 +98,18 @@ def compare(model: nn.Module, deployed: nn.Module,
     for batch in batches:
         inputs = model.data_preprocessor(batch)['inputs']
         with run_branches(model):
-            expected = model.backbone(inputs)
-        for a, b in zip(expected, deployed.backbone(inputs)):
+            expected = model.backbone(inputs), model.test_step(batch)
+        actual = deployed.backbone(inputs), deployed.test_step(batch)
+        for a, b in zip(expected[0], actual[0]):
             # A NaN in either form stays a NaN through all maxima.
             scale = a.abs().max().clamp_min(torch.finfo(a.dtype).tiny)
             features = torch.stack([features, (a - b).abs().max() / scale]).max()
-        for one, other in zip(model.test_step(batch),
-                              deployed.test_step(batch)):
+        for one, other in zip(expected[1], actual[1]):
             found = dict(_predicted(one)), dict(_predicted(other))
             for name, value in found[0].items():
                 predictions[name] = max(predictions.get(name, 0),
                                         _difference(value, found[1][name]))
     inputs = model.data_preprocessor(batches[0])['inputs']
-    # What is timed is eval mode as a user runs it, which computes kernels.
     return Comparison(
         len(batches), features.item(), predictions,
         _speedup(model.backbone, deployed.backbone, inputs),
