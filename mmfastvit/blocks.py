@@ -135,13 +135,18 @@ class Stage(nn.Module):
 
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep recomputation from updating running statistics a second time."""
+    """Keep recomputation from updating running statistics a second time.
+
+    By a momentum of 0, so that the same tensors are saved as the first time.
+    """
     norms = [m for m in block.modules()
-             if isinstance(m, _BatchNorm) and m.track_running_stats]
+             if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     try:
         for norm in norms:
-            norm.track_running_stats = False
+            norm.momentum = 0.
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, kept):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

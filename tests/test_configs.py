@@ -73,9 +73,13 @@ def test_deploy_form_predicts_the_same(name):
                               deployed.test_step(copy.deepcopy(batch))):
             found = one.pred_instances
             assert len(found) > 0
-            for key in ('bboxes', 'scores', 'labels', 'masks'):
+            for key in ('bboxes', 'scores', 'labels'):
                 assert_close(other.pred_instances[key], found[key],
                              rtol=1e-4, atol=1e-4)
+            # Masks are cut at 0.5; rounding may tip a pixel that lies on it.
+            tipped = (other.pred_instances.masks != found.masks).float().mean()
+            assert tipped < 1e-4
+
 
 
 def test_no_decay_on_norms_biases_and_layer_scales():

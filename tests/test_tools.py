@@ -87,7 +87,7 @@ def test_train_resume_test_visualize_reparameterize(tmp_path):
      "arch='sa13' is unknown"),
     ([COCO, '--cfg-options', 'model.backbone.init_cfg.checkpoint=nowhere.pth',
       *data_options('data/shapes')],
-     'There is no checkpoint file nowhere.pth'),
+     'there is no checkpoint file nowhere.pth'),
 ])
 def test_mistakes_end_in_one_paragraph(tmp_path, arguments, message):
     data = generate_shapes(tmp_path / 'data' / 'shapes', ShapesSpec(
