@@ -15,11 +15,7 @@ model = dict(
         _delete_=True,
         type='FastViT',
         arch='sa12',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://docs-assets.developer.apple.com/ml-research/'
-            'models/fastvit/image_classification_models/fastvit_sa12.pth.tar',
-        )),
+        init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')),
     neck=dict(in_channels=[64, 128, 256, 512]))
 
 optim_wrapper = dict(

@@ -47,7 +47,8 @@ class FastViT(BaseModule):
         with_cp: Recompute blocks in the backward pass to save memory.
         deploy: Build the deploy form, one convolution for each layer.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes a path or
-            URL of Apple's, timm's or this project's weights; see
+            URL of Apple's, timm's or this project's weights, or
+            ``'apple://in1k'`` for Apple's of this variant; see
             :func:`mmfastvit.checkpoint.load_pretrained`.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Filling a FastViT from a checkpoint, all of it or not at all."""
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from mmengine.logging import print_log
@@ -9,8 +9,15 @@ from torch import nn
 from .checkpoint_file import read_state_dict
 from .conversion import FORMATS, StateDict, convert, shorten
 from .errors import CheckpointError
-from .variants import VARIANTS
+from .variants import VARIANTS, Variant
 
+# Apple's ImageNet-1k weights in train form; the names are for configs.
+PUBLISHED = {
+    f'apple://{name}': 'https://docs-assets.developer.apple.com/ml-research/'
+    f'models/fastvit/{folder}/fastvit_{{arch}}.pth.tar'
+    for name, folder in (
+        ('in1k', 'image_classification_models'),
+        ('in1k_distilled', 'image_classification_distilled_models'))}
 _OTHER_WAYS = (
     'Other ways: name a local file, in a config init_cfg=dict(type=\'Pretrained\', '
     'checkpoint=\'/path/to/file\'), on the command line --cfg-options '
@@ -49,7 +56,8 @@ def load_pretrained(model: nn.Module, source: str,
         model: A :class:`FastViT`. A train form takes unfused weights; a
             deploy form takes both.
         source: A path or http(s) URL; ``.pth``, ``.pth.tar``, ``.bin`` or
-            ``.safetensors``.
+            ``.safetensors``. Or a name in ``PUBLISHED``, ``'apple://in1k'`` for
+            example, for what Apple publishes for this variant.
         prefix: What stands before the backbone's names; None finds out.
 
     Returns:
@@ -62,6 +70,7 @@ def load_pretrained(model: nn.Module, source: str,
         CheckpointError: The file cannot be read or does not fit; the model
             then is unchanged.
     """
+    source = _address(source, model.variant)
     try:
         state_dict = read_state_dict(source)
     except CheckpointError as error:
@@ -98,6 +107,22 @@ def load_pretrained(model: nn.Module, source: str,
                         tuple(fresh))
     print_log(str(report), logger='current')
     return report
+
+
+def _address(source: str, variant: Variant) -> str:
+    """Return the URL of published weights; any other source as it is."""
+    if not str(source).startswith('apple://'):
+        return source
+    # Weights do not depend on the start value of their layer scales.
+    names = [name for name, known in VARIANTS.items() if variant == replace(
+        known, layer_scale_init_value=variant.layer_scale_init_value)]
+    if source not in PUBLISHED or not names:
+        what = source if names else f'{source} for {variant}'
+        raise CheckpointError(
+            f'Apple does not publish {what}; published are '
+            f'{", ".join(PUBLISHED)}, each for {", ".join(VARIANTS)}. '
+            f'{_OTHER_WAYS}')
+    return PUBLISHED[source].format(arch=names[0])
 
 
 def describe_misfit(expected: StateDict, weights: StateDict) -> str:

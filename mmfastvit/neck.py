@@ -43,6 +43,7 @@ class FastViTNeck(BaseModule):
         in_channels: Channels of the last stage.
         out_channels: Channels of the result; None means ``2 * in_channels``.
         norm_cfg: Config of every norm.
+        deploy: Build the deploy form.
         init_cfg: MMEngine initialisation config.
 
     Example:
@@ -53,6 +54,7 @@ class FastViTNeck(BaseModule):
 
     def __init__(self, in_channels: int, out_channels: int | None = None,
                  norm_cfg: dict = dict(type='BN'),
+                 deploy: bool = False,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         out_channels = out_channels or 2 * in_channels
@@ -60,6 +62,8 @@ class FastViTNeck(BaseModule):
                             groups=in_channels, norm_cfg=norm_cfg)
         self.se = SqueezeExcite(out_channels)
         self.act = nn.GELU()
+        if deploy:
+            self.switch_to_deploy()
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
         """Map the last of several (B, C, H, W) to ((B, out_channels),)."""

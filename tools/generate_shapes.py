@@ -18,10 +18,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=default.seed)
     args = vars(parser.parse_args())
     root = args.pop('root')
-    spec = ShapesSpec(**args)
-    print(f'Drawing {spec.num_train + spec.num_val} pictures, about 50 a '
-          'second', flush=True)
-    generate_shapes(root, spec)
+    generate_shapes(root, ShapesSpec(**args))
     print(f'{root} holds the shapes.')
 
 

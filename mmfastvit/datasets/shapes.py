@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DataError
 
-VERSION = 1  # of the drawing; a change of any pixel raises it
+VERSION = 2  # of the files; a change of any pixel raises it
 CLASSES = ('circle', 'square', 'triangle')
 SPLITS = ('train', 'val')
 
@@ -52,7 +52,9 @@ def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:
 
     ``annotations/instances_{train,val}.json`` holds boxes and run-length
     masks of what is visible of each shape, ``train/`` and ``val/`` the
-    pictures, ``semantic/{train,val}/`` label maps (0 ground, 1 + class).
+    pictures, ``semantic/{train,val}/`` label maps (0 ground, 1 + class),
+    ``crops/{train,val}/{class}/`` the shapes of which three quarters or more are
+    visible, for classification.
 
     Args:
         root: Folder to write. If it holds the same data set, nothing is done.
@@ -87,12 +89,12 @@ def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:
 
 
 def draw_scene(random: np.random.RandomState, size: int
-               ) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+               ) -> tuple[np.ndarray, list[tuple[int, np.ndarray, int]]]:
     """Draw one picture.
 
     Returns:
-        The picture, (size, size, 3) uint8, and for each shape its class and
-        what is visible of it, a (size, size) bool mask.
+        The picture, (size, size, 3) uint8, and for each shape its class, what
+        is visible of it, a (size, size) bool mask, and its whole area.
     """
     picture = _texture(random, size)
     shapes: list[tuple[int, np.ndarray, int]] = []
@@ -105,7 +107,7 @@ def draw_scene(random: np.random.RandomState, size: int
         shapes.append((label, mask, int(mask.sum())))
     # What is hidden by more than two thirds nobody could tell apart; it
     # counts as texture.
-    visible = [(k, m) for k, m, area in shapes if 3 * int(m.sum()) > area]
+    visible = [shape for shape in shapes if 3 * int(shape[1].sum()) > shape[2]]
     return picture, visible
 
 
@@ -144,19 +146,34 @@ def _mask(random: np.random.RandomState, label: int, size: int) -> np.ndarray:
     return (2 * v <= norm) & (7 * abs(u) <= 4 * (v + norm))
 
 
+def _crop(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the square around a shape, with a margin of an eighth."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    side = max(np.ptp(rows), np.ptp(columns)) * 5 // 4
+    size = len(picture)
+    top, left = (min(max((int(line[0] + line[-1]) - side) // 2, 0), size - side)
+                 for line in (rows, columns))
+    return picture[top:top + side, left:left + side]
+
+
 def _write_split(root: Path, split: str, count: int, spec: ShapesSpec,
                  random: np.random.RandomState) -> None:
-    from PIL import Image  # here, so that the backbone needs neither
+    from PIL import Image  # here, so that the backbone needs none of them
     from pycocotools import mask as coco_mask
-    for folder in (root / split, root / 'semantic' / split):
+    from rich.progress import track
+    crops = [root / 'crops' / split / name for name in CLASSES]
+    for folder in (root / split, root / 'semantic' / split, *crops):
         folder.mkdir(parents=True)
     images, annotations = [], []
-    for image_id in range(1, count + 1):
+    for image_id in track(range(1, count + 1), f'Drawing {split} pictures'):
         picture, shapes = draw_scene(random, spec.image_size)
         name = f'{image_id:06d}.png'
         labels = np.zeros(picture.shape[:2], np.uint8)
-        for label, mask in shapes:
+        for label, mask, area in shapes:
             labels[mask] = 1 + label
+            if 4 * int(mask.sum()) >= 3 * area:
+                Image.fromarray(_crop(picture, mask)).save(
+                    crops[label] / f'{len(annotations) + 1:06d}.png')
             rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
             annotations.append(dict(
                 id=len(annotations) + 1, image_id=image_id,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, CheckpointError
 from ..fusion import Affine
 from .norm import is_foldable, uses_running_statistics
 
@@ -74,6 +74,19 @@ class Reparameterizable(nn.Module):
                 return (f'{norm} keeps no running statistics; only batch '
                         'norms that track them can be folded')
         return None
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # Loaders that are not strict, MMEngine's among them, would otherwise
+        # skip every tensor and leave the layer as it was drawn.
+        stored = f'{prefix}fused.weight' in state_dict
+        given = stored or any(key.startswith(prefix) for key in state_dict)
+        if given and stored != (self.fused is not None):
+            forms = ('train form', 'deploy form')
+            raise CheckpointError(
+                f'The checkpoint is in {forms[stored]}, the model in '
+                f'{forms[not stored]} (at {prefix[:-1]}): build the model with '
+                f'deploy={stored}.')
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:

@@ -1,0 +1,3 @@
+_base_ = 'fastvit_sa12_in1k.py'
+
+model = dict(backbone=dict(arch='sa24'))

@@ -1,0 +1,3 @@
+_base_ = 'fpn_fastvit_sa12_ade20k.py'
+
+model = dict(backbone=dict(arch='s12'))

@@ -1,0 +1,5 @@
+_base_ = 'fpn_fastvit_sa12_ade20k.py'
+
+model = dict(
+    backbone=dict(arch='t8'),
+    neck=dict(in_channels=[48, 96, 192, 384]))

@@ -1,0 +1,18 @@
+# RTMDet-S with FastViT-SA12 as its backbone: FastViT in a detector that its
+# authors did not try. The neck takes three maps, strides 8, 16 and 32; the
+# rest, mosaic, 300 epochs and EMA included, is MMDetection's.
+_base_ = 'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py'
+custom_imports = dict(imports=['mmfastvit'], allow_failed_imports=False)
+
+model = dict(
+    # RTMDet's own backbone is trained on BGR pictures, FastViT on RGB.
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True),
+    backbone=dict(
+        _delete_=True,
+        type='FastViT',
+        arch='sa12',
+        out_indices=(1, 2, 3),
+        init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')))
