@@ -16,3 +16,6 @@ model = dict(
         arch='sa12',
         out_indices=(1, 2, 3),
         init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')))
+
+# MMDetection spares norms and biases; layer scales are to be spared, too.
+optim_wrapper = dict(paramwise_cfg=dict(flat_decay_mult=0.))

@@ -151,9 +151,9 @@ def _check_fit(source: str, expected: StateDict, weights: StateDict) -> None:
         return
     stem_in = [sd[k].shape[1] for sd in (weights, expected) for k in (
         'stem.0.convs.0.conv.weight', 'stem.0.fused.weight') if k in sd]
-    if _describe(weights) != _describe(expected):
-        cause = (f'the file holds {_describe(weights)}, the network is '
-                 f'{_describe(expected)}: change arch, or the file')
+    if name_variant(weights) != name_variant(expected):
+        cause = (f'the file holds {name_variant(weights)}, the network is '
+                 f'{name_variant(expected)}: change arch, or the file')
     elif len(set(stem_in)) > 1:
         cause = (f'the file is for images of {stem_in[0]} channels, the '
                  f'network for {stem_in[1]}: change in_channels')
@@ -163,7 +163,7 @@ def _check_fit(source: str, expected: StateDict, weights: StateDict) -> None:
                           f'was. {problems}. Likely cause: {cause}.')
 
 
-def _describe(weights: StateDict) -> str:
+def name_variant(weights: StateDict) -> str:
     """Name the variant whose depths and widths a state dict has."""
     depths, widths, ratio = {}, {}, 0
     for name, value in weights.items():

@@ -14,6 +14,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
 from .errors import CheckpointError
+from .files import whole_file
 
 _DOWNLOAD_TIMEOUT_S = 60
 # Where checkpoints of OpenMMLab, timm and others keep their tensors.
@@ -78,17 +79,14 @@ def download(url: str) -> Path:
 
 
 def _fetch(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'unfinished-{os.getpid()}-{path.name}')
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
-        torch.hub.download_url_to_file(url, str(unfinished))
-        load_file(unfinished)
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            torch.hub.download_url_to_file(url, str(unfinished))
+            load_file(unfinished)
     finally:
         socket.setdefaulttimeout(timeout)
-        unfinished.unlink(missing_ok=True)
 
 
 def load_from_path_or_url(source: str, map_location: Any = 'cpu') -> Any:

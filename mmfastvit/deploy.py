@@ -1,5 +1,5 @@
 """A checkpoint's deploy form, verified before it is written."""
-import os
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from .errors import CheckpointError
+from .errors import ArgumentError, CheckpointError
+from .files import whole_file
 from .layers import run_branches
 from .reparam import reparameterize
 from .runner import build_runner, check_data, load_weights
@@ -27,8 +28,8 @@ class Comparison:
 
     Attributes:
         pictures: How many were compared.
-        features: Largest difference of a feature map, over its largest value,
-            to a train form that runs all its branches.
+        features: Largest difference of a map that the heads get, over its
+            largest value, to a train form that runs all its branches.
         predictions: Largest difference of each predicted quantity; for
             quantities that are not real numbers, how many differ; infinity if
             one form predicts more than the other. For the reader: a threshold
@@ -57,21 +58,27 @@ class Comparison:
 
 def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
                               num_pictures: int = 4) -> Comparison:
-    """Write the deploy form of a detector's or segmentor's checkpoint.
+    """Write the deploy form of a detector, segmentor or classifier.
 
-    Load it with the same config and ``model.backbone.deploy=True``.
+    Beside ``out`` a config of the same name and ``.py`` is written, which builds
+    the deploy form: every tool and toolbox takes the two as they are.
 
     Args:
         cfg: From :func:`mmfastvit.runner.load_config`.
         checkpoint: Checkpoint of the whole model in train form.
-        out: File to write. It appears only if the forms agree.
+        out: File to write, ``.pth``. Both appear only if the forms agree.
         num_pictures: Pictures of the test set to compare them on.
 
     Raises:
+        ArgumentError: ``out`` does not end in ``.pth``.
         CheckpointError: The checkpoint does not fit, or the forms differ.
         DataError: The test data is missing.
     """
+    if Path(out).suffix != '.pth':
+        raise ArgumentError(f'{out}: give a name that ends in .pth, for example '
+                            'deploy.pth; its config will be deploy.py.')
     check_data(cfg, 'test')
+    deploy_cfg = _deploy_config(cfg)
     runner = build_runner(cfg)
     model = runner.model.eval()
     load_weights(model, checkpoint)
@@ -85,9 +92,21 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
             f'{out} was not written. {comparison}\nMore than {TOLERANCE:.0e} '
             'is no rounding: do the weights hold NaN, or batch norms with '
             'variances near zero?')
-    _save(dict(state_dict=deployed.state_dict(),
-               meta=dict(dataset_meta=dataset.metainfo)), Path(out))
+    with whole_file(out) as unfinished, \
+            whole_file(Path(out).with_suffix('.py')) as unfinished_config:
+        torch.save(dict(state_dict=deployed.state_dict(),
+                        meta=dict(dataset_meta=dataset.metainfo)), unfinished)
+        deploy_cfg.dump(unfinished_config)
     return comparison
+
+
+def _deploy_config(cfg: Config) -> Config:
+    """Return the config whose model is built in deploy form."""
+    cfg = copy.deepcopy(cfg)
+    for part in cfg.model.values():
+        if isinstance(part, dict) and part.get('type') in ('FastViT', 'FastViTNeck'):
+            part.update(deploy=True, init_cfg=None)
+    return cfg
 
 
 @torch.no_grad()
@@ -98,8 +117,8 @@ def compare(model: nn.Module, deployed: nn.Module,
     for batch in batches:
         inputs = model.data_preprocessor(batch)['inputs']
         with run_branches(model):
-            expected = model.backbone(inputs), model.test_step(batch)
-        actual = deployed.backbone(inputs), deployed.test_step(batch)
+            expected = model.extract_feat(inputs), model.test_step(batch)
+        actual = deployed.extract_feat(inputs), deployed.test_step(batch)
         for a, b in zip(expected[0], actual[0]):
             # A NaN in either form stays a NaN through all maxima.
             scale = a.abs().max().clamp_min(torch.finfo(a.dtype).tiny)
@@ -119,8 +138,10 @@ def compare(model: nn.Module, deployed: nn.Module,
 def _predicted(sample: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the predicted tensors of an OpenMMLab data sample."""
     for name, element in sample.all_items():
-        if name.startswith('pred') and hasattr(element, 'all_items'):
-            yield from ((key, value) for key, value in element.all_items()
+        if name.startswith('pred'):
+            inside = (element.all_items() if hasattr(element, 'all_items')
+                      else [(name, element)])
+            yield from ((key, value) for key, value in inside
                         if isinstance(value, Tensor))
 
 
@@ -145,14 +166,3 @@ def _speedup(slow: Any, fast: Any, x: Any, rounds: int = 5) -> float:
             log.append(timer.timeit(3).mean)
     slow_time, fast_time = (sorted(log)[rounds // 2] for log in times)
     return slow_time / fast_time
-
-
-def _save(content: dict, path: Path) -> None:
-    """Write a checkpoint so that ``path`` is whole or does not change."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    try:
-        torch.save(content, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

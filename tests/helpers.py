@@ -1,10 +1,16 @@
 """What several test files need."""
+import copy
+from pathlib import Path
+
 import timm
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.testing import assert_close
 
+from conftest import ROOT
 from mmfastvit import FastViT, convert_state_dict
+from mmfastvit.runner import build_runner, load_config
 from mmfastvit.variants import VARIANTS
 
 ALL = list(VARIANTS)
@@ -58,3 +64,30 @@ def assert_outputs_close(actual, expected, relative: float) -> None:
     assert len(actual) == len(expected)
     for a, e in zip(actual, expected):
         assert_close(a, e, rtol=0, atol=relative * e.abs().max().item())
+
+
+TASKS = {  # what a T8 changes in the config of each task on the shapes
+    'maskrcnn': {'model.neck.in_channels': [48, 96, 192, 384]},
+    'fpn': {'model.neck.in_channels': [48, 96, 192, 384]},
+    'classifier': {'model.neck.in_channels': 384, 'model.head.in_channels': 768},
+}
+
+
+def shapes_case(task: str, root: Path, folder: Path) -> tuple[Config, Path]:
+    """Return a T8's config on the shapes in ``root``, and a checkpoint of it."""
+    name = 'fastvit' if task == 'classifier' else f'{task}_fastvit'
+    options = {'model.backbone.arch': 't8', **TASKS[task]}
+    for split in ('train', 'val', 'test'):
+        options |= {
+            f'{split}_dataloader.dataset.data_root':
+                f'{root}/crops' if task == 'classifier' else f'{root}/',
+            f'{split}_dataloader.num_workers': 0,
+            f'{split}_dataloader.persistent_workers': False}
+        if task == 'maskrcnn' and split != 'train':
+            options[f'{split}_evaluator.ann_file'] = \
+                f'{root}/annotations/instances_val.json'
+    cfg = load_config(ROOT / 'configs' / f'{name}_sa12_shapes.py', options,
+                      work_dir=folder / 'work')
+    model = randomize(build_runner(copy.deepcopy(cfg)).model)
+    torch.save(model.state_dict(), folder / 'model.pth')
+    return cfg, folder / 'model.pth'

@@ -1,61 +1,65 @@
 """A deploy checkpoint is compared with independent branches, and refused."""
 import pytest
 import torch
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
-from conftest import ROOT
-from helpers import randomize
-from mmfastvit import CheckpointError, deploy, reparameterize
+from helpers import TASKS, shapes_case
+from mmfastvit import ArgumentError, CheckpointError, deploy
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 from mmfastvit.layers import RepMixer
-from mmfastvit.runner import load_config
+from mmfastvit.runner import load_config, load_weights
+
+PREDICTIONS = dict(
+    maskrcnn={'bboxes', 'scores', 'labels', 'masks'},
+    fpn={'data'},
+    classifier={'pred_label', 'pred_score'})
 
 
-@pytest.fixture(scope='module')
-def case(tmp_path_factory):
-    """A config with data, and a checkpoint of its model."""
+@pytest.fixture(scope='module', params=TASKS)
+def case(request, tmp_path_factory):
+    """A config with data, its task, and a folder with its checkpoint."""
     folder = tmp_path_factory.mktemp('deploy')
-    root = generate_shapes(folder / 'shapes', ShapesSpec(1, 1, 64))
-    cfg = load_config(
-        ROOT / 'configs' / 'maskrcnn_fastvit_sa12_shapes.py', {
-            'test_dataloader.dataset.data_root': f'{root}/',
-            'test_evaluator.ann_file': f'{root}/annotations/instances_val.json',
-            'test_dataloader.num_workers': 0,
-            'test_dataloader.persistent_workers': False,
-            'model.backbone.arch': 't8',
-            'model.neck.in_channels': [48, 96, 192, 384],
-        }, work_dir=folder / 'work')
-    init_default_scope('mmdet')
-    from mmdet.registry import MODELS
-    model = MODELS.build(cfg.model)
-    randomize(model.backbone)
-    torch.save(model.state_dict(), folder / 'model.pth')
-    return cfg, folder
+    root = generate_shapes(folder / 'shapes', ShapesSpec(1, 2, 64))
+    cfg, checkpoint = shapes_case(request.param, root, folder)
+    yield cfg, folder, request.param
+    DefaultScope._instance_dict.clear()
 
 
-def test_writes_what_agrees(case):
-    cfg, folder = case
+def test_writes_what_agrees_and_its_config(case):
+    cfg, folder, task = case
     comparison = deploy.reparameterize_checkpoint(
-        cfg, folder / 'model.pth', folder / 'deploy.pth')
-    assert comparison.pictures == 1
+        cfg, folder / 'model.pth', folder / 'deploy.pth', num_pictures=2)
+    assert comparison.pictures == 2
     assert 0 < comparison.features < deploy.TOLERANCE
-    assert {'bboxes', 'scores', 'labels', 'masks'} == set(comparison.predictions)
-    assert (folder / 'deploy.pth').exists()
+    assert PREDICTIONS[task] == set(comparison.predictions)
+    twin = load_config(folder / 'deploy.py')
+    model = deploy.build_runner(twin).model
+    assert model.backbone.deploy
+    load_weights(model, folder / 'deploy.pth')
+    with pytest.raises(CheckpointError, match='in train form, the model in deploy'):
+        load_weights(model, folder / 'model.pth')
+    model = deploy.build_runner(cfg).model
+    with pytest.raises(CheckpointError, match='config that was written beside it'):
+        load_weights(model, folder / 'deploy.pth')
+    # MMEngine's own, lenient loader does not skip over it either.
+    weights = torch.load(folder / 'deploy.pth', weights_only=True)['state_dict']
+    with pytest.raises(CheckpointError, match='build the model with deploy=True'):
+        model.load_state_dict(weights, strict=False)
 
 
 def test_refuses_a_wrong_fold(case, monkeypatch):
-    cfg, folder = case
+    cfg, folder, _ = case
     right = RepMixer.equivalent
     monkeypatch.setattr(RepMixer, 'equivalent', lambda self: tuple(
         1.01 * t for t in right(self)))
     with pytest.raises(CheckpointError, match='was not written'):
         deploy.reparameterize_checkpoint(
             cfg, folder / 'model.pth', folder / 'wrong.pth')
-    assert not (folder / 'wrong.pth').exists()
+    assert not [p.name for p in folder.iterdir() if 'wrong' in p.name]
 
 
 def test_a_nan_never_agrees(case):
-    cfg, folder = case
+    cfg, folder, _ = case
     weights = torch.load(folder / 'model.pth', weights_only=True)
     weights['backbone.stem.0.convs.0.conv.weight'][0] = float('nan')
     torch.save(weights, folder / 'nan.pth')
@@ -65,10 +69,8 @@ def test_a_nan_never_agrees(case):
     assert not [p.name for p in folder.iterdir() if 'wrong' in p.name]
 
 
-def test_only_one_form_of_a_checkpoint_fits(case):
-    from mmfastvit.runner import load_weights
-    cfg, folder = case
-    from mmdet.registry import MODELS
-    model = MODELS.build(cfg.model)
-    with pytest.raises(CheckpointError, match='set model.backbone.deploy=False'):
-        load_weights(reparameterize(model), folder / 'model.pth')
+def test_a_name_without_room_for_the_config_is_refused(case):
+    cfg, folder, _ = case
+    with pytest.raises(ArgumentError, match='ends in .pth'):
+        deploy.reparameterize_checkpoint(cfg, folder / 'model.pth',
+                                         folder / 'deploy.py')

@@ -70,13 +70,12 @@ def test_train_resume_test_visualize_reparameterize(tmp_path):
     assert result.returncode == 0, result.stdout
     weights = torch.load(deploy, weights_only=True)['state_dict']
     assert any(k.startswith('backbone.') and '.fused.' in k for k in weights)
-    # The deploy form evaluates under the same config; the wrong form says so.
-    result = call('test', CONFIG, deploy, *common[1:],
-                  'model.backbone.deploy=True', cwd=tmp_path)
+    # The deploy form evaluates under its own config; another one says so.
+    result = call('test', tmp_path / 'deploy.py', deploy, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     result = call('test', CONFIG, deploy, *common[1:], cwd=tmp_path)
     assert result.returncode == 1
-    assert 'model.backbone.deploy=True' in result.stdout
+    assert 'config that was written beside it' in result.stdout
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -1,6 +1,7 @@
-"""Write the deploy form of a checkpoint, after comparing it with the train
-form."""
+"""Write the deploy form of a checkpoint and the config that loads it, after
+comparing it with the train form."""
 import argparse
+from pathlib import Path
 
 from mmfastvit.command_line import (
     add_config_arguments,
@@ -16,14 +17,15 @@ def main() -> None:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
-    parser.add_argument('out', help='file to write')
+    parser.add_argument('out', help='file to write, .pth; its config gets '
+                        'the same name with .py')
     parser.add_argument('--num-pictures', type=positive, default=4,
                         help='test pictures to compare the forms on')
     args = parser.parse_args()
     print(reparameterize_checkpoint(config_from(args), args.checkpoint,
                                     args.out, args.num_pictures))
-    print(f'{args.out} holds the deploy form; load it with the same config '
-          'and model.backbone.deploy=True.')
+    print(f'{args.out} holds the deploy form, {Path(args.out).with_suffix(".py")} '
+          'its config.')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,26 @@
+"""Files that are whole or not there."""
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[Path]:
+    """Yield a name to write to, which becomes ``path`` if nothing goes wrong.
+
+    The name is in the same folder, which is made if need be, and ends as
+    ``path`` does.
+
+    Example:
+        >>> with whole_file('deploy.pth') as unfinished:
+        ...     torch.save(model.state_dict(), unfinished)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

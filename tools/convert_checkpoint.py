@@ -1,0 +1,19 @@
+"""Convert a checkpoint of Apple's, timm's or ours to our key names."""
+import argparse
+
+from mmfastvit.command_line import run
+from mmfastvit.convert_checkpoint import convert_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='file or http(s) address')
+    parser.add_argument('out', help='file to write, .safetensors or .pth')
+    parser.add_argument('--classifier', action='store_true',
+                        help='keep neck and head, for an MMPretrain classifier')
+    args = parser.parse_args()
+    print(convert_checkpoint(args.source, args.out, args.classifier))
+
+
+if __name__ == '__main__':
+    run(main)
