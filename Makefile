@@ -3,17 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-DEMO := work_dirs/demo
-SHAPES := configs/maskrcnn_fastvit_sa12_shapes.py
 
-.PHONY: help env demo test lint clean
+.PHONY: help env demo demo-seg demo-cls test test-all lint clean
 
 help:
-	@echo 'make demo   train Mask R-CNN on generated pictures, draw, deploy'
-	@echo 'make test   run the tests'
-	@echo 'make lint   check the code style'
-	@echo 'make env    only make the environment, in $(VENV)'
-	@echo 'make clean  remove the environment and what the demo made'
+	@echo 'make demo      train Mask R-CNN on generated pictures, draw, deploy'
+	@echo 'make demo-seg  the same with Semantic FPN'
+	@echo 'make demo-cls  the same with a classifier'
+	@echo 'make test      run the tests'
+	@echo 'make test-all  run the slow tests, too'
+	@echo 'make lint      check the code style'
+	@echo 'make env       only make the environment, in $(VENV)'
+	@echo 'make clean     remove the environment and what the demos made'
 
 $(READY): setup.py requirements/onedl.txt requirements/test.txt \
 		tools/make_environment.py
@@ -21,14 +22,20 @@ $(READY): setup.py requirements/onedl.txt requirements/test.txt \
 
 env: $(READY)
 
-demo: $(READY)
+demo: CONFIG := configs/maskrcnn_fastvit_sa12_shapes.py
+demo-seg: CONFIG := configs/fpn_fastvit_sa12_shapes.py
+demo-cls: CONFIG := configs/fastvit_sa12_shapes.py
+demo demo-seg demo-cls: $(READY)
 	$(RUN) tools/generate_shapes.py data/shapes
-	$(RUN) tools/train.py $(SHAPES) --work-dir $(DEMO)
-	$(RUN) tools/visualize.py $(SHAPES) $(DEMO) --out $(DEMO)/pictures
-	$(RUN) tools/reparameterize.py $(SHAPES) $(DEMO) $(DEMO)/deploy.pth
+	$(RUN) tools/train.py $(CONFIG) --work-dir work_dirs/$@
+	$(RUN) tools/visualize.py $(CONFIG) work_dirs/$@ --features --out work_dirs/$@/pictures
+	$(RUN) tools/reparameterize.py $(CONFIG) work_dirs/$@ work_dirs/$@/deploy.pth
 
 test: $(READY)
 	$(VENV)/bin/pytest -n auto --maxprocesses 4
+
+test-all: $(READY)
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 -m 'slow or not slow'
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

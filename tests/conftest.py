@@ -1,3 +1,4 @@
+import importlib.util
 import os
 from pathlib import Path
 
@@ -36,3 +37,13 @@ def reference():
 @pytest.fixture(scope='session')
 def real_coco():
     return shared('data', 'coco')
+
+
+@pytest.fixture(scope='session')
+def fill(reference):
+    """The rule that recreates the reference's weights and pictures."""
+    spec = importlib.util.spec_from_file_location('fill',
+                                                  reference / 'fill.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

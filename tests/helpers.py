@@ -1,7 +1,9 @@
 """What several test files need."""
 import copy
+import json
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from mmengine.config import Config
@@ -91,3 +93,11 @@ def shapes_case(task: str, root: Path, folder: Path) -> tuple[Config, Path]:
     model = randomize(build_runner(copy.deepcopy(cfg)).model)
     torch.save(model.state_dict(), folder / 'model.pth')
     return cfg, folder / 'model.pth'
+
+
+def load_case(arch, reference, fill):
+    """Return a genuine checkpoint of the reference's, and its outputs."""
+    table = json.loads((reference / f'fastvit_{arch}.json').read_text())
+    apple = {k: torch.from_numpy(v)
+             for k, v in fill.fill_all(table['unfused']).items()}
+    return apple, np.load(reference / f'fastvit_{arch}.npz')

@@ -1,33 +1,14 @@
 """Parity with the reference code: stored outputs on rebuilt weights."""
-import importlib.util
 import json
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from helpers import relative_error
+from helpers import load_case, relative_error
 from mmfastvit import FastViT, FastViTNeck, convert_state_dict, reparameterize
 
 SIZES = ((256, 256), (224, 352))
-
-
-@pytest.fixture(scope='module')
-def fill(reference):
-    spec = importlib.util.spec_from_file_location('fill',
-                                                  reference / 'fill.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def load_case(arch, reference, fill):
-    """Return a genuine checkpoint of the reference's, and its outputs."""
-    table = json.loads((reference / f'fastvit_{arch}.json').read_text())
-    apple = {k: torch.from_numpy(v)
-             for k, v in fill.fill_all(table['unfused']).items()}
-    return apple, np.load(reference / f'fastvit_{arch}.npz')
 
 
 def classifier(arch, weights):
