@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import (
@@ -20,6 +19,7 @@ from torch import nn
 from .checkpoint import describe_misfit
 from .checkpoint_file import load_from_path_or_url, read_state_dict
 from .errors import ArgumentError, CheckpointError, DataError
+from .memory_format import to_channels_last
 
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
@@ -127,9 +127,7 @@ class _Runner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         model = super().build_model(model)
         if self.cfg.get('channels_last', True):
-            # Before DistributedDataParallel takes note of the layout. Pictures
-            # need no conversion: a convolution follows its weight.
-            model.to(memory_format=torch.channels_last)
+            to_channels_last(model)  # before DistributedDataParallel notes layouts
         return model
 
 

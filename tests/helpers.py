@@ -7,6 +7,9 @@ import numpy as np
 import timm
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
 from torch import nn
 from torch.testing import assert_close
 
@@ -101,3 +104,46 @@ def load_case(arch, reference, fill):
     apple = {k: torch.from_numpy(v)
              for k, v in fill.fill_all(table['unfused']).items()}
     return apple, np.load(reference / f'fastvit_{arch}.npz')
+
+
+def build_model(name: str) -> tuple[Config, nn.Module]:
+    """Return a config and its model, on new weights."""
+    cfg = load_config(ROOT / 'configs' / name)
+    init_default_scope(cfg.default_scope)
+    from mmengine.registry import MODELS
+    cfg.model.backbone.init_cfg = None
+    if 'teacher' in cfg.model:
+        cfg.model.teacher.update(model_name='resnet18', pretrained=False)
+    if cfg.default_scope == 'mmseg':
+        cfg.model.data_preprocessor.size = (96, 96)
+    if cfg.default_scope == 'mmpretrain':
+        cfg.model.data_preprocessor = cfg.data_preprocessor
+    # Torch 2.1 runs synchronised batch norms on accelerators only.
+    return cfg, revert_sync_batchnorm(MODELS.build(cfg.model))
+
+
+def make_batch(cfg: Config) -> dict:
+    """Return two pictures with ground truth, as the data loader collates them."""
+    sizes = [(3, 96, 64), (3, 64, 96)]
+    if cfg.default_scope == 'mmdet':
+        from mmdet.testing import demo_mm_inputs
+        head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
+        return demo_mm_inputs(
+            2, sizes, num_items=[2, 1], num_classes=head.num_classes,
+            with_mask='roi_head' in cfg.model)
+    if cfg.default_scope == 'mmseg':
+        from mmseg.structures import SegDataSample
+        sizes, samples = [(3, 96, 64)] * 2, []
+        for _, height, width in sizes:
+            labels = torch.randint(cfg.model.decode_head.num_classes,
+                                   (1, height, width))
+            shape = (height, width)
+            samples.append(SegDataSample(
+                gt_sem_seg=PixelData(data=labels),
+                metainfo=dict(ori_shape=shape, img_shape=shape)))
+    else:
+        from mmpretrain.structures import DataSample
+        sizes = [(3, 64, 64)] * 2
+        samples = [DataSample().set_gt_label(i) for i in range(2)]
+    return dict(inputs=[torch.randint(256, size, dtype=torch.uint8)
+                        for size in sizes], data_samples=samples)

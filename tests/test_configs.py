@@ -5,14 +5,12 @@ import re
 import pytest
 import torch
 from mmengine.dataset import Compose
-from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
-from mmengine.structures import PixelData
 from torch.testing import assert_close
 
 from conftest import ROOT
-from helpers import randomize
+from helpers import build_model, make_batch, randomize
 from mmfastvit import VARIANTS, reparameterize
 from mmfastvit.layers import run_branches
 from mmfastvit.runner import load_config
@@ -30,49 +28,6 @@ RUN = [pytest.param(name, marks=() if re.search('_(t8|sa12|ma36)_', name)
 def _own_scope():
     yield
     DefaultScope._instance_dict.clear()
-
-
-def build(name):
-    """Return a config and its model, on new weights."""
-    cfg = load_config(ROOT / 'configs' / name)
-    init_default_scope(cfg.default_scope)
-    from mmengine.registry import MODELS
-    cfg.model.backbone.init_cfg = None
-    if 'teacher' in cfg.model:
-        cfg.model.teacher.update(model_name='resnet18', pretrained=False)
-    if cfg.default_scope == 'mmseg':
-        cfg.model.data_preprocessor.size = (96, 96)
-    if cfg.default_scope == 'mmpretrain':
-        cfg.model.data_preprocessor = cfg.data_preprocessor
-    # Torch 2.1 runs synchronised batch norms on accelerators only.
-    return cfg, revert_sync_batchnorm(MODELS.build(cfg.model))
-
-
-def make_batch(cfg):
-    """Return two pictures with ground truth, as the data loader collates them."""
-    sizes = [(3, 96, 64), (3, 64, 96)]
-    if cfg.default_scope == 'mmdet':
-        from mmdet.testing import demo_mm_inputs
-        head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
-        return demo_mm_inputs(
-            2, sizes, num_items=[2, 1], num_classes=head.num_classes,
-            with_mask='roi_head' in cfg.model)
-    if cfg.default_scope == 'mmseg':
-        from mmseg.structures import SegDataSample
-        sizes, samples = [(3, 96, 64)] * 2, []
-        for _, height, width in sizes:
-            labels = torch.randint(cfg.model.decode_head.num_classes,
-                                   (1, height, width))
-            shape = (height, width)
-            samples.append(SegDataSample(
-                gt_sem_seg=PixelData(data=labels),
-                metainfo=dict(ori_shape=shape, img_shape=shape)))
-    else:
-        from mmpretrain.structures import DataSample
-        sizes = [(3, 64, 64)] * 2
-        samples = [DataSample().set_gt_label(i) for i in range(2)]
-    return dict(inputs=[torch.randint(256, size, dtype=torch.uint8)
-                        for size in sizes], data_samples=samples)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -138,7 +93,7 @@ def test_everything_but_the_model_builds(name):
 
 @pytest.mark.parametrize('name', RUN)
 def test_one_training_step(name):
-    cfg, model = build(name)
+    cfg, model = build_model(name)
     model.train()
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     decayed = {id(p): group['weight_decay'] > 0
@@ -160,7 +115,7 @@ def test_one_training_step(name):
 
 @pytest.mark.parametrize('name', RUN)
 def test_deploy_form_predicts_the_same(name):
-    cfg, model = build(name)
+    cfg, model = build_model(name)
     test_cfg = model.test_cfg if cfg.default_scope == 'mmdet' else {}
     test_cfg.get('rcnn', test_cfg)['score_thr'] = 0.
     randomize(model.eval().backbone)
@@ -235,6 +190,6 @@ def test_the_readme_config(tmp_path):
     block = re.search(r'```python\n(_base_.*?)```', text, re.S)[1]
     assert len(block.splitlines()) == 8
     (tmp_path / 'mine.py').write_text(block)
-    cfg, model = build(tmp_path / 'mine.py')
+    cfg, model = build_model(tmp_path / 'mine.py')
     with torch.no_grad():
         assert len(model.eval().test_step(make_batch(cfg))) == 2

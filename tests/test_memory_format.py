@@ -1,9 +1,14 @@
+"""channels_last computes the same, in the backbone and in whole models."""
+import copy
+
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from torch.testing import assert_close
 
-from helpers import assert_outputs_close, build
+from helpers import assert_outputs_close, build, build_model, make_batch
 from mmfastvit import reparameterize
+from mmfastvit.memory_format import to_channels_last
 
 
 def test_channels_last_trains_to_the_same_gradients():
@@ -36,3 +41,30 @@ def test_channels_last_gives_the_same_features(deploy):
         model = model.to(memory_format=torch.channels_last)
         actual = model(x.contiguous(memory_format=torch.channels_last))
     assert_outputs_close(actual, expected, 1e-5)
+
+
+def test_mmcv_s_operators_get_contiguous_maps():
+    from mmcv.ops import RoIAlign
+    align = RoIAlign((2, 2))
+    x, rois = torch.rand(1, 8, 6, 6), torch.tensor([[0., 1, 1, 5, 5]])
+    expected = align(x, rois)
+    x = x.contiguous(memory_format=torch.channels_last)
+    assert_close(to_channels_last(align)(x, rois), expected)
+
+
+@pytest.mark.parametrize('name', ['maskrcnn_fastvit_sa12_shapes.py',
+                                  'fpn_fastvit_sa12_shapes.py',
+                                  'fastvit_sa12_shapes.py'])
+def test_whole_models_have_the_same_losses(name):
+    cfg, model = build_model(name)
+    batch = make_batch(cfg)
+    losses = []
+    for prepare in (lambda model: model, to_channels_last):
+        model = prepare(model.train())
+        torch.manual_seed(0)  # the heads draw samples
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        losses.append(model(**data, mode='loss'))
+    DefaultScope._instance_dict.clear()
+    weight = model.backbone.stages[0].blocks[0].ffn.fc1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
