@@ -18,7 +18,7 @@ from mmfastvit.summary import (
     summarize,
 )
 
-# GMACs at 256x256, arXiv 2303.14189, table 1.
+# GMACs at 256x256, arXiv 2303.14189.
 PAPER = dict(t8=0.7, t12=1.4, s12=1.8, sa12=1.9, sa24=3.8, sa36=5.6, ma36=7.9)
 
 
@@ -93,19 +93,24 @@ def test_sa12_at_the_papers_size():
     assert found[WHOLE].macs == by_hand('sa12', 256, train=0) == 1_937_219_584
 
 
-def test_detector():
-    cfg = load_config(ROOT / 'configs' / 'maskrcnn_fastvit_sa12_shapes.py')
-    costs = count_config(cfg, (64, 96))
-    for found in costs:
-        parts = [cost for name, cost in found.items() if name != WHOLE]
-        assert sum(p.macs for p in parts) == found[WHOLE].macs
-        assert sum(p.parameters for p in parts) == found[WHOLE].parameters
-        assert found['roi_head'].macs > found['rpn_head'].macs > 0
-    train, deploy = costs
-    assert deploy['backbone'].macs < train['backbone'].macs
-    assert deploy['backbone'].parameters < train['backbone'].parameters
-    for name in ('neck', 'rpn_head', 'roi_head'):
-        assert deploy[name] == train[name]
+@pytest.mark.parametrize('name, parts', [
+    ('maskrcnn_fastvit_sa12_shapes', ['backbone', 'neck', 'rpn_head', 'roi_head']),
+    ('fpn_fastvit_sa12_shapes', ['backbone', 'neck', 'decode_head']),
+    ('fastvit_sa12_shapes', ['backbone', 'neck', 'head']),
+])
+def test_whole_models_by_their_parts(name, parts):
+    cfg = load_config(ROOT / 'configs' / f'{name}.py')
+    train, deploy = count_config(cfg, (64, 96))
+    for found in (train, deploy):
+        assert all(found[part].macs > 0 for part in parts)
+        assert sum(found[p].macs for p in parts) == found[WHOLE].macs
+        assert sum(found[p].parameters for p in parts) == found[WHOLE].parameters
+    for part in parts:
+        if part == 'backbone' or (part, name[:4]) == ('neck', 'fast'):
+            assert deploy[part].macs < train[part].macs
+            assert deploy[part].parameters < train[part].parameters
+        else:
+            assert deploy[part] == train[part]
 
 
 def test_another_backbone(tmp_path):
