@@ -23,6 +23,12 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmfastvit', 'mmfastvit.*']),
+    # MIM and MMEngine look for configs and tools inside of packages. In a
+    # checkout, .mim holds links to them.
+    package_data={'mmfastvit': [
+        '.mim/*.yml', '.mim/configs/**/*.py', '.mim/configs/**/*.yml',
+        '.mim/tools/*.py']},
+    exclude_package_data={'mmfastvit': ['.mim/tools/make_environment.py']},
     python_requires='>=3.10',
     # Only what OpenMMLab and its continuation share: both install the same
     # modules, so that requiring either would break the other's users.

@@ -1,10 +1,12 @@
 """FastViT for MMDetection, MMSegmentation and MMPretrain.
 
 Importing this package registers ``FastViT`` and ``FastViTNeck`` with MMEngine,
-where the registries of all three toolboxes find them.
+where the registries of all three toolboxes find them, and lets configs inherit
+from ``mmfastvit::fastvit/…``.
 """
 from .backbone import FastViT
 from .checkpoint import load_pretrained
+from .config_inheritance import allow_inheritance
 from .conversion import convert_state_dict
 from .errors import ArgumentError, CheckpointError, DataError
 from .neck import FastViTNeck
@@ -17,3 +19,5 @@ __all__ = [
     'FastViTNeck', '__version__', 'convert_state_dict', 'load_pretrained',
     'reparameterize',
 ]
+
+allow_inheritance()
