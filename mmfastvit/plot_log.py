@@ -1,7 +1,6 @@
 """Learning curves from the scalars that MMEngine's LocalVisBackend writes."""
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -10,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .errors import ArgumentError, DataError
+from .files import whole_file
 
 SCALARS = Path('vis_data', 'scalars.json')
 _NO_CURVES = {'epoch', 'iter', 'step', 'time', 'data_time', 'memory', 'base_lr'}
@@ -104,7 +104,9 @@ def plot_runs(runs: Sequence[str], out: str,
     for panel in panels[len(names):]:
         panel.remove()
     figure.legend(lines.values(), lines, loc='outside upper left')
-    return _save(figure, Path(out))
+    with whole_file(out) as unfinished:
+        figure.savefig(unfinished, format='png')
+    return Path(out)
 
 
 def _read_start(file: Path) -> dict[str, Curve]:
@@ -132,15 +134,3 @@ def _rows(file: Path) -> Iterator[dict]:
                 f'{file}, line {number}, is no row of scalars. Remove the '
                 'line, or give another run.') from error
         yield row
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    """Write a PNG so that ``path`` is whole or does not change."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    try:
-        figure.savefig(unfinished, format='png')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
