@@ -42,9 +42,9 @@ default_hooks = dict(logger=dict(interval=20))
 val_evaluator = dict(topk=(1, ))
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=8, val_interval=4)
+train_cfg = dict(max_epochs=12, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=50),
-    dict(type='CosineAnnealingLR', T_max=8, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=12, convert_to_iter_based=True),
 ]
 custom_hooks = [dict(type='EMAHook', momentum=0.01, update_buffers=True)]

@@ -28,7 +28,9 @@ class FastViT(BaseModule):
         arch: A name in ``VARIANTS`` or a dict with the fields of ``Variant``.
         in_channels: Channels of the image.
         out_indices: Stages, 0 to 3, whose features to return. Stages after
-            the last of them are not built.
+            the last of them are not built. Ask for those alone that the neck
+            takes: the output norm of any other gets no gradient, which
+            distributed training refuses.
         out_norm_cfg: Config of a fresh norm on each output, which the
             reference adds for dense prediction; None for the bare features.
             These norms are no part of a stage: ``frozen_stages`` and

@@ -13,6 +13,7 @@ from torch.utils.benchmark import Timer
 from .errors import ArgumentError, CheckpointError
 from .files import whole_file
 from .layers import run_branches
+from .progress import track
 from .reparam import reparameterize
 from .runner import build_runner, check_data, load_weights
 
@@ -114,7 +115,7 @@ def compare(model: nn.Module, deployed: nn.Module,
             batches: list[Any]) -> Comparison:
     """Compare two forms of an OpenMMLab model on collated batches."""
     features, predictions = torch.tensor(0.), {}
-    for batch in batches:
+    for batch in track(batches, 'Comparing'):
         inputs = model.data_preprocessor(batch)['inputs']
         with run_branches(model):
             expected = model.extract_feat(inputs), model.test_step(batch)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .backbone import FastViT
 from .layers import run_branches
 from .neck import FastViTNeck
+from .progress import track
 from .reparam import reparameterize
 from .runner import load_config
 from .variants import NUM_STAGES, VARIANTS
@@ -135,7 +136,8 @@ def summarize(names: Sequence[str] = (),
     tables = [] if configs and not archs else [
         _table(['classifier', *_COLUMNS,
                 *(f'stage {i + 1} (values)' for i in range(NUM_STAGES))],
-               [_variant_row(arch, size) for arch in archs or VARIANTS])]
+               [_variant_row(arch, size)
+                for arch in track(archs or list(VARIANTS), 'Counting')])]
     for name in configs:
         train, deploy = count_config(load_config(name), size)
         tables.append(_table(

@@ -1,6 +1,6 @@
 """Pictures of what a model sees, through the toolboxes' visualisers."""
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from .errors import DataError
 from .files import whole_file
+from .progress import track
 from .runner import build_runner, check_data, load_weights
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
@@ -120,7 +121,7 @@ def _items(runner: Runner, cfg: Config, source: str | None,
             yield f'{i:04d}_{path.stem}', path, dataset[i]
         return
     pipeline = _pipeline(cfg)
-    for path in _progress(_pictures(Path(source))[:num_pictures]):
+    for path in track(_pictures(Path(source))[:num_pictures], 'Drawing'):
         _read(path)  # says what is wrong, as the pipeline does not
         yield path.stem, path, pipeline(dict(img_path=str(path), img_id=0))
 
@@ -156,11 +157,6 @@ def _read(path: Path) -> np.ndarray:
         raise DataError(f'{path} ({path.stat().st_size:,} bytes) is no picture '
                         f'that OpenCV reads, or it is damaged.')
     return picture
-
-
-def _progress(items: Iterable, total: int | None = None) -> Iterable:
-    from rich.progress import track
-    return track(items, 'Drawing', total=total)
 
 
 def _draw(visualizer: Visualizer, picture: np.ndarray, sample: BaseDataElement,
@@ -212,7 +208,7 @@ def _draw_video(runner: Runner, cfg: Config, source: Path, out: Path,
     out_file = out / f'{source.stem}.mp4'
     writer = None
     with tempfile.TemporaryDirectory() as folder, whole_file(out_file) as unfinished:
-        for frame, _ in zip(video, _progress(range(count))):
+        for frame, _ in zip(video, track(range(count), 'Drawing')):
             # By way of a file, as the toolboxes read and write pictures.
             path, drawn = Path(folder, 'frame.png'), Path(folder, 'drawn.png')
             mmcv.imwrite(frame, str(path))

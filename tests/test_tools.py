@@ -21,11 +21,14 @@ SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
          'train_cfg.val_interval=2', 'default_hooks.logger.interval=1']
 
 
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '2'}
+
+
 def call(tool, *arguments, cwd, timeout=300):
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / f'{tool}.py', *map(str, arguments)],
         cwd=cwd, timeout=timeout, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': '2'})
+        stderr=subprocess.STDOUT, env=ENVIRONMENT)
 
 
 def data_options(root):

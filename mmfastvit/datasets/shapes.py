@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ArgumentError, DataError
+from ..progress import track
 
 VERSION = 2  # of the files; a change of any pixel raises it
 CLASSES = ('circle', 'square', 'triangle')
@@ -160,7 +161,6 @@ def _write_split(root: Path, split: str, count: int, spec: ShapesSpec,
                  random: np.random.RandomState) -> None:
     from PIL import Image  # here, so that the backbone needs none of them
     from pycocotools import mask as coco_mask
-    from rich.progress import track
     crops = [root / 'crops' / split / name for name in CLASSES]
     for folder in (root / split, root / 'semantic' / split, *crops):
         folder.mkdir(parents=True)
