@@ -3,22 +3,36 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Upstream OpenMMLab, whose last torch is older than Python 3.12.
+PYTHON_UPSTREAM ?= python3.10
+VENV_UPSTREAM ?= .venv-upstream
+READY_UPSTREAM := $(VENV_UPSTREAM)/.ready
 
-.PHONY: help env demo demo-seg demo-cls test test-all lint clean
+.PHONY: help env demo demo-seg demo-cls test test-all test-upstream lint clean
 
 help:
-	@echo 'make demo      train Mask R-CNN on generated pictures, draw, deploy'
-	@echo 'make demo-seg  the same with Semantic FPN'
-	@echo 'make demo-cls  the same with a classifier'
-	@echo 'make test      run the tests'
-	@echo 'make test-all  run the slow tests, too'
-	@echo 'make lint      check the code style'
-	@echo 'make env       only make the environment, in $(VENV)'
-	@echo 'make clean     remove the environment and what the demos made'
+	@echo 'make demo           train Mask R-CNN on generated pictures, draw, deploy'
+	@echo 'make demo-seg       the same with Semantic FPN'
+	@echo 'make demo-cls       the same with a classifier'
+	@echo 'make test           run the tests'
+	@echo 'make test-all       run the slow tests, too'
+	@echo 'make test-upstream  run the tests with upstream OpenMMLab'
+	@echo 'make lint           check the code style'
+	@echo 'make env            only make the environment, in $(VENV)'
+	@echo 'make clean          remove the environments and what the demos made'
 
 $(READY): setup.py requirements/onedl.txt requirements/test.txt \
 		tools/make_environment.py
 	$(PYTHON) tools/make_environment.py $(VENV)
+
+$(READY_UPSTREAM): setup.py requirements/upstream.txt requirements/test.txt \
+		tools/make_environment.py
+	@command -v $(PYTHON_UPSTREAM) > /dev/null || { echo \
+		'error: there is no $(PYTHON_UPSTREAM) here, and upstream OpenMMLab' \
+		'needs Python 3.10 or 3.11. Install one, or name one:' \
+		'make test-upstream PYTHON_UPSTREAM=/path/to/python3.10'; exit 1; }
+	$(PYTHON_UPSTREAM) tools/make_environment.py $(VENV_UPSTREAM) \
+		--requirements upstream
 
 env: $(READY)
 
@@ -37,8 +51,11 @@ test: $(READY)
 test-all: $(READY)
 	$(VENV)/bin/pytest -n auto --maxprocesses 4 -m 'slow or not slow'
 
+test-upstream: $(READY_UPSTREAM)
+	$(VENV_UPSTREAM)/bin/pytest -n auto --maxprocesses 4
+
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 
 clean:
-	rm -rf $(VENV) work_dirs data/shapes
+	rm -rf $(VENV) $(VENV_UPSTREAM) work_dirs data/shapes

@@ -7,14 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import torch
 from mmengine.dist import barrier
-from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
 from .errors import CheckpointError
 from .files import whole_file
+from .unpickle import load_pickle
 
 _DOWNLOAD_TIMEOUT_S = 60
 # Where checkpoints of OpenMMLab, timm and others keep their tensors.
@@ -40,8 +39,7 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file as load_safetensors
             return load_safetensors(path)
-        with torch.serialization.safe_globals(_TRUSTED):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        return load_pickle(path, map_location)
     except Exception as error:  # zip, pickle, header and IO errors alike
         raise CheckpointError(
             f'{path} ({path.stat().st_size:,} bytes) cannot be read as a '
@@ -145,60 +143,3 @@ def _reason(path: Path, error: Exception) -> str:
     if unsupported:
         return f'it holds a {unsupported[1]}'
     return (str(error).splitlines() or [''])[0] or type(error).__name__
-
-
-# Beside the weights, MMEngine's runner saves its log: HistoryBuffer objects
-# around arrays. numpy's own unpickling trusts the file with memory (an array of
-# pointers, say), so these stand in for it, for plain numbers only.
-class _Number:
-    """Stand in for ``numpy.dtype``."""
-
-    def __init__(self, name: str, align: bool = False, copy: bool = False):
-        if not re.fullmatch(r'[fiub][1248]', name):
-            raise CheckpointError(f'the file holds an array of {name!r}')
-        self.name = name
-
-    def __setstate__(self, state):
-        self.name = state[1].replace('|', '') + self.name
-
-
-class _Array(np.ndarray):
-    """Stand in for ``numpy.ndarray``; it is saved again as one."""
-
-    def __new__(cls, *_):  # the file's arguments could name any memory
-        return super().__new__(cls, 0)
-
-    def __setstate__(self, state):
-        _, shape, number, fortran, raw = state
-        values = np.frombuffer(raw, number.name).reshape(
-            shape, order='F' if fortran else 'C')
-        self.dtype = values.dtype
-        self.resize(values.shape, refcheck=False)
-        self[...] = values
-
-    def __reduce__(self):
-        return np.array(self).__reduce__()
-
-
-def _new_array(cls: type, shape: tuple, kind: bytes) -> _Array:
-    return _Array()
-
-
-def _new_scalar(number: _Number, raw: bytes) -> np.generic:
-    return np.frombuffer(raw, number.name)[0]
-
-
-def _history_attribute(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, by which a buffer names its own methods."""
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise CheckpointError(f'the file asks for {owner!r}.{name}')
-    return getattr(owner, name)
-
-
-_TRUSTED = [
-    HistoryBuffer, _Array, _Number, (_history_attribute, 'builtins.getattr'),
-    (_Array, 'numpy.ndarray'), (_Number, 'numpy.dtype'),
-    *((function, f'numpy.{core}.multiarray.{name}')  # _core since numpy 2
-      for core in ('core', '_core')
-      for name, function in (('_reconstruct', _new_array),
-                             ('scalar', _new_scalar)))]

@@ -2,10 +2,8 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub
 from mmengine.model import PretrainedInit
 from mmengine.registry import MODELS
 from safetensors.torch import save_file
@@ -20,7 +18,6 @@ from mmfastvit import (
     load_pretrained,
     reparameterize,
 )
-from mmfastvit.checkpoint_file import load_file
 from mmfastvit.variants import VARIANTS
 
 X = torch.randn(1, 3, 64, 64, dtype=torch.float64)
@@ -153,33 +150,6 @@ def test_weights_of_half_precision_files_keep_their_type(peer):
     assert {v.dtype for v in convert_state_dict(fused).values()} == {
         torch.float16}
     peer.double()  # half() works in place, and the peer is shared
-
-
-def test_what_the_runner_saves_loads_without_pickle(tmp_path):
-    hub = MessageHub.get_instance('test_checkpoint')
-    hub.update_scalar('train/loss', 0.5)
-    model = build('t8', double=False)
-    torch.save(dict(meta=dict(epoch=1), message_hub=hub.state_dict(),
-                    state_dict=model.state_dict()), tmp_path / 'epoch_1.pth')
-    load_pretrained(FastViT('t8'), tmp_path / 'epoch_1.pth')
-    content = load_file(tmp_path / 'epoch_1.pth')
-    history = content['message_hub']['log_scalars']['train/loss']
-    assert history.current() == 0.5
-
-
-def test_arrays_cannot_name_memory(tmp_path):
-    class Pointers:
-        def __reduce__(self):
-            return (np.ndarray, ((1,), 'O', b'A' * 8))
-    torch.save(Pointers(), tmp_path / 'file.pth')
-    assert load_file(tmp_path / 'file.pth').size == 0
-    torch.save(np.array([{}]), tmp_path / 'file.pth')
-    with pytest.raises(CheckpointError, match='array of'):
-        load_file(tmp_path / 'file.pth')
-    numbers = np.arange(6, dtype='i4').reshape(2, 3)
-    torch.save(numbers, tmp_path / 'file.pth')
-    stored = load_file(tmp_path / 'file.pth')
-    assert stored.dtype == 'i4' and (stored == numbers).all()
 
 
 class Exploit:
@@ -318,7 +288,7 @@ def test_weights_that_are_no_plain_numbers(files, tmp_path):
         torch.save({**weights, name: value}, tmp_path / 'odd.pth')
         model = FastViT('sa12')
         before = {k: v.clone() for k, v in model.state_dict().items()}
-        with pytest.raises(CheckpointError, match='no plain numbers'):
+        with pytest.raises(CheckpointError, match='no plain numbers|_sparse_'):
             load_pretrained(model, tmp_path / 'odd.pth')
         assert_close(model.state_dict(), before, rtol=0, atol=0)
 

@@ -7,6 +7,10 @@ import torch
 from helpers import ALL
 from mmfastvit import VARIANTS, FastViT, reparameterize
 
+pytestmark = pytest.mark.skipif(
+    torch.__version__ < '2.6', reason='torch 2.1\'s export takes linear layers '
+    'apart: their biases would count as additions')
+
 
 def count_operators(model):
     program = torch.export.export(model, (torch.rand(1, 3, 64, 64),))

@@ -16,10 +16,9 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SUPPORTED = ((3, 10), (3, 12))
-# What onedl-mmcv's build imports. The setuptools of a new environment is too
-# old for its pyproject.toml.
-BUILD = ['setuptools>=80', 'wheel', 'packaging', 'ninja', 'psutil']
+# Files of requirements/, and the Pythons that their torch is built for.
+PYTHONS = {'onedl': ('3.10', '3.11', '3.12'), 'upstream': ('3.10', '3.11')}
+BUILD = ['wheel', 'packaging', 'ninja', 'psutil']  # what mmcv's build imports
 CHECK = '''
 import cv2, torch
 from mmcv.ops import nms, roi_align
@@ -41,34 +40,33 @@ print("-".join([f"python{sys.version_info[0]}.{sys.version_info[1]}",
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', nargs='?', default='.venv')
-    folder = Path(parser.parse_args().folder)
-    version = sys.version_info[:2]
-    if not SUPPORTED[0] <= version <= SUPPORTED[1]:
-        sys.exit('error: this is Python {}.{}; allowed are 3.10 to 3.12. Name '
-                 'one: make PYTHON=python3.11 …'.format(*version))
+    parser.add_argument('--requirements', choices=PYTHONS, default='onedl',
+                        help='onedl, the continuation of OpenMMLab (default), '
+                        'or upstream OpenMMLab')
+    args = parser.parse_args()
+    folder = Path(args.folder)
+    version = '{}.{}'.format(*sys.version_info)
+    allowed = PYTHONS[args.requirements]
+    if version not in allowed:
+        sys.exit(f'error: this is Python {version}; for {args.requirements} '
+                 f'allowed are {", ".join(allowed)}. Name one: make '
+                 'PYTHON=python3.11 …, make PYTHON_UPSTREAM=python3.10 …')
     python = folder / 'bin' / 'python'
     if not (folder / 'bin' / 'pip').exists():
         say(f'Making {folder}')
         venv.create(folder, clear=True, with_pip=True)
-    pins = read_pins(ROOT / 'requirements' / 'onedl.txt')
+    pins = re.findall(r'^[\w-]+==\S+', re.M, string=(
+        ROOT / 'requirements' / f'{args.requirements}.txt').read_text())
     say('Installing torch (about 2 minutes)')
-    pip(python, 'install', '-q', *BUILD, pins['torch'], pins['torchvision'])
-    wheel = mmcv_wheel(python, pins['onedl-mmcv'])
+    pip(python, 'install', '-q', *BUILD, *(pin for pin in pins if 'mm' not in pin))
+    wheel = mmcv_wheel(python, next(pin for pin in pins if 'mmcv==' in pin))
     say('Installing the OpenMMLab packages and mmfastvit')
-    pip(python, 'install', '-q', wheel)
-    pip(python, 'install', '-q', '--no-build-isolation', '-e',
-        f'{ROOT}[onedl,test]')
+    pip(python, 'install', '-q', '--no-build-isolation', wheel, '-e',
+        f'{ROOT}[{args.requirements},test]')
     use_headless_opencv(python)
     check(python)
     (folder / '.ready').touch()
     say(f'{folder} is ready')
-
-
-def read_pins(path: Path) -> 'dict[str, str]':
-    """Return {name: 'name==version'} of a requirements file."""
-    found = re.findall(r'^([\w-]+)==\S+', path.read_text(), re.M)
-    lines = re.findall(r'^[\w-]+==\S+', path.read_text(), re.M)
-    return dict(zip(found, lines))
 
 
 def mmcv_wheel(python: Path, pin: str) -> str:
