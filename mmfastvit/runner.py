@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.fileio import register_backend
 from mmengine.model import is_model_wrapper
 from mmengine.runner import (
     CheckpointLoader,
@@ -18,7 +19,9 @@ from torch import nn
 
 from .checkpoint import describe_misfit
 from .checkpoint_file import load_from_path_or_url, read_state_dict
+from .distributed import check_launcher, cpu_processes, lost_process
 from .errors import ArgumentError, CheckpointError, DataError
+from .files import AtomicBackend
 from .memory_format import to_channels_last
 
 
@@ -79,6 +82,8 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
     Raises:
         DataError: The training or validation data is missing.
         CheckpointError: A checkpoint cannot be read or does not fit.
+        ArgumentError: What is asked for does not run on this machine.
+        ProcessError: Another process of a distributed run is gone.
     """
     check_data(cfg, 'train', 'val')
     if amp:
@@ -95,7 +100,8 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
     runner = build_runner(cfg)
-    runner.train()
+    with lost_process(cfg.work_dir):
+        runner.train()
     return runner
 
 
@@ -132,15 +138,23 @@ class _Runner(Runner):
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Return MMEngine's runner, reading checkpoints safely.
+    """Return MMEngine's runner, reading and writing checkpoints safely.
 
-    MMEngine's own loaders of paths and web addresses fall back to unpickling.
-    Models run in ``torch.channels_last`` unless the config sets
-    ``channels_last = False``; the numbers are the same up to rounding.
+    MMEngine's own loaders of paths and web addresses fall back to unpickling;
+    killed while it writes, it leaves half a file. Models run in
+    ``torch.channels_last`` unless the config sets ``channels_last = False``; the
+    numbers are the same up to rounding.
+
+    Raises:
+        ArgumentError: This process was not started by ``cfg.launcher``, or the
+            model cannot run in several processes on this machine.
     """
+    check_launcher(cfg.launcher)
     for prefix in ('', 'http://', 'https://'):
         CheckpointLoader.register_scheme(prefix, load_from_path_or_url, force=True)
-    return _Runner.from_cfg(cfg)
+    register_backend('local', AtomicBackend, force=True, prefixes='')
+    with cpu_processes(cfg):
+        return _Runner.from_cfg(cfg)
 
 
 def latest_checkpoint(path: str) -> str:
