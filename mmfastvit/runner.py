@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.fileio import register_backend
 from mmengine.model import is_model_wrapper
 from mmengine.runner import (
@@ -67,7 +68,7 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
     return cfg
 
 
-def train(cfg: Config, resume: str | None = None, amp: bool = False,
+def train(cfg: Config, resume: str | None = None, amp: str | None = None,
           auto_scale_lr: bool = False) -> Runner:
     """Train what ``cfg`` describes and return the runner.
 
@@ -75,7 +76,7 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
         cfg: From :func:`load_config`.
         resume: A checkpoint, or a work directory, to go on from, or
             ``'auto'`` for the latest in this run's own.
-        amp: Train in mixed precision.
+        amp: Train in mixed precision, with ``'float16'`` or ``'bfloat16'``.
         auto_scale_lr: Scale the learning rate from the config's base batch
             size to the actual one.
 
@@ -87,8 +88,16 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
     """
     check_data(cfg, 'train', 'val')
     if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
+        # bfloat16 reaches as far as float32: no gradient needs lifting.
+        cfg.optim_wrapper.setdefault(
+            'loss_scale', 'dynamic' if amp == 'float16' else 1.)
+    if (cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+            and get_device() in ('cpu', 'mps')):
+        raise ArgumentError(
+            'mixed precision (optim_wrapper.type=AmpOptimWrapper) needs a GPU, and '
+            f'PyTorch finds only the device {get_device()!r}; leave out --amp, or '
+            "set optim_wrapper.type=OptimWrapper, to train in float32.")
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ArgumentError(
