@@ -49,6 +49,8 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 def config_from(args: argparse.Namespace) -> Config:
     """Return the config that the arguments describe."""
     if 'local_rank' in args:
-        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+        # MMEngine wants it of every launcher, but takes it from MPI for itself.
+        os.environ.setdefault('LOCAL_RANK', os.environ.get(
+            'OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank)))
     return load_config(args.config, args.cfg_options, args.work_dir,
                        getattr(args, 'launcher', 'none'))

@@ -15,3 +15,7 @@ class CheckpointError(UserError, RuntimeError):
 
 class DataError(UserError, OSError):
     """A data set is not where it should be, or is where it should not."""
+
+
+class ProcessError(UserError, RuntimeError):
+    """Another process of a distributed run is gone."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.fileio import LocalBackend
+
 
 @contextmanager
 def whole_file(path: str) -> Iterator[Path]:
@@ -24,3 +26,16 @@ def whole_file(path: str) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, which its checkpoint hook writes with ``put``.
+
+    The hook writes the file again that ``last_checkpoint`` names when its score
+    is the best so far: killed then, MMEngine's own backend leaves half of it.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write ``obj`` to ``filepath``, making its folder."""
+        with whole_file(filepath) as unfinished:
+            unfinished.write_bytes(obj)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.fileio import register_backend
 from mmengine.model import is_model_wrapper
 from mmengine.runner import (
     CheckpointLoader,
@@ -18,7 +20,9 @@ from torch import nn
 
 from .checkpoint import describe_misfit
 from .checkpoint_file import load_from_path_or_url, read_state_dict
+from .distributed import check_launcher, cpu_processes, lost_process
 from .errors import ArgumentError, CheckpointError, DataError
+from .files import AtomicBackend
 from .memory_format import to_channels_last
 
 
@@ -64,7 +68,7 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
     return cfg
 
 
-def train(cfg: Config, resume: str | None = None, amp: bool = False,
+def train(cfg: Config, resume: str | None = None, amp: str | None = None,
           auto_scale_lr: bool = False) -> Runner:
     """Train what ``cfg`` describes and return the runner.
 
@@ -72,18 +76,28 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
         cfg: From :func:`load_config`.
         resume: A checkpoint, or a work directory, to go on from, or
             ``'auto'`` for the latest in this run's own.
-        amp: Train in mixed precision.
+        amp: Train in mixed precision, with ``'float16'`` or ``'bfloat16'``.
         auto_scale_lr: Scale the learning rate from the config's base batch
             size to the actual one.
 
     Raises:
         DataError: The training or validation data is missing.
         CheckpointError: A checkpoint cannot be read or does not fit.
+        ArgumentError: What is asked for does not run on this machine.
+        ProcessError: Another process of a distributed run is gone.
     """
     check_data(cfg, 'train', 'val')
     if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
+        # bfloat16 reaches as far as float32: no gradient needs lifting.
+        cfg.optim_wrapper.setdefault(
+            'loss_scale', 'dynamic' if amp == 'float16' else 1.)
+    if (cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+            and get_device() in ('cpu', 'mps')):
+        raise ArgumentError(
+            'mixed precision (optim_wrapper.type=AmpOptimWrapper) needs a GPU, and '
+            f'PyTorch finds only the device {get_device()!r}; leave out --amp, or '
+            "set optim_wrapper.type=OptimWrapper, to train in float32.")
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ArgumentError(
@@ -95,7 +109,8 @@ def train(cfg: Config, resume: str | None = None, amp: bool = False,
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
     runner = build_runner(cfg)
-    runner.train()
+    with lost_process(cfg.work_dir):
+        runner.train()
     return runner
 
 
@@ -132,15 +147,23 @@ class _Runner(Runner):
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Return MMEngine's runner, reading checkpoints safely.
+    """Return MMEngine's runner, reading and writing checkpoints safely.
 
-    MMEngine's own loaders of paths and web addresses fall back to unpickling.
-    Models run in ``torch.channels_last`` unless the config sets
-    ``channels_last = False``; the numbers are the same up to rounding.
+    MMEngine's own loaders of paths and web addresses fall back to unpickling;
+    killed while it writes, it leaves half a file. Models run in
+    ``torch.channels_last`` unless the config sets ``channels_last = False``; the
+    numbers are the same up to rounding.
+
+    Raises:
+        ArgumentError: This process was not started by ``cfg.launcher``, or the
+            model cannot run in several processes on this machine.
     """
+    check_launcher(cfg.launcher)
     for prefix in ('', 'http://', 'https://'):
         CheckpointLoader.register_scheme(prefix, load_from_path_or_url, force=True)
-    return _Runner.from_cfg(cfg)
+    register_backend('local', AtomicBackend, force=True, prefixes='')
+    with cpu_processes(cfg):
+        return _Runner.from_cfg(cfg)
 
 
 def latest_checkpoint(path: str) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
+
 ROOT = Path(__file__).resolve().parents[1]
 # Golden outputs and real pictures, which are not part of the project.
 SHARED = Path(os.environ.get('MMFASTVIT_SHARED', ROOT.parent / 'shared'))
@@ -18,6 +20,13 @@ def pytest_configure():
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory):
+    """A tiny generated data set."""
+    return generate_shapes(tmp_path_factory.mktemp('data') / 'shapes', ShapesSpec(
+        num_train=6, num_val=2, image_size=64))
 
 
 def shared(*parts: str) -> Path:

@@ -64,6 +64,11 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return ((actual - expected).abs().max() / expected.abs().max()).item()
 
 
+def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the difference's norm over the norm."""
+    return ((actual - expected).norm() / expected.norm()).item()
+
+
 def assert_outputs_close(actual, expected, relative: float) -> None:
     """Compare maps, each to ``relative`` of its own largest value."""
     assert len(actual) == len(expected)

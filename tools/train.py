@@ -18,8 +18,9 @@ def main() -> None:
                         metavar='CHECKPOINT',
                         help='go on from a checkpoint, by default from the '
                         'latest in the work directory')
-    parser.add_argument('--amp', action='store_true',
-                        help='train in mixed precision')
+    parser.add_argument('--amp', nargs='?', const='float16',
+                        choices=['float16', 'bfloat16'],
+                        help='train in mixed precision, by default float16')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate to the batch size')
     args = parser.parse_args()
