@@ -48,7 +48,9 @@ def test_ground_truth(case, tmp_path):
             shape(path)
 
 
-def test_a_folder_a_file_and_a_video(case, tmp_path):
+def test_a_folder_a_file_and_a_video(case, tmp_path, monkeypatch):
+    # MMDetection varies the masks' colours at random.
+    monkeypatch.setattr('mmdet.visualization.local_visualizer.jitter_color', tuple)
     cfg, checkpoint, root = case
     files = draw_predictions(cfg, checkpoint, tmp_path / 'folder', root / 'val')
     assert [path.name for path in files] == ['000001.png', '000002.png']
