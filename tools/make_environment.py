@@ -55,8 +55,8 @@ def main() -> None:
     if not (folder / 'bin' / 'pip').exists():
         say(f'Making {folder}')
         venv.create(folder, clear=True, with_pip=True)
-    pins = re.findall(r'^[\w-]+==\S+', re.M, string=(
-        ROOT / 'requirements' / f'{args.requirements}.txt').read_text())
+    requirements = ROOT / 'requirements' / f'{args.requirements}.txt'
+    pins = re.findall(r'^[\w-]+==\S+', requirements.read_text(), re.M)
     say('Installing torch (about 2 minutes)')
     pip(python, 'install', '-q', *BUILD, *(pin for pin in pins if 'mm' not in pin))
     wheel = mmcv_wheel(python, next(pin for pin in pins if 'mmcv==' in pin))
