@@ -96,7 +96,7 @@ def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
 
     Args:
         cfg: From :func:`mmfastvit.runner.load_config`.
-        size: Height and width of the picture.
+        size: Height and width of the picture, before the config pads it.
 
     Returns:
         Costs by name, of the train form and of the deploy form.
@@ -144,9 +144,10 @@ def summarize(names: Sequence[str] = (),
             [Path(name).stem, *_COLUMNS],
             [[part, *_cells(train[part], deploy[part])]
              for part in train if train[part].parameters]))
-    return '\n\n'.join([*tables, f'Input 3x{_by(size)}. GMACs: 10^9 multiply-'
-                        'accumulates of convolutions, linear layers and '
-                        'matrix products.'])
+    padding = ', before padding' if configs else ''
+    return '\n\n'.join([*tables, f'Input 3x{_by(size)}{padding}. GMACs: 10^9 '
+                        'multiply-accumulates of convolutions, linear layers '
+                        'and matrix products.'])
 
 
 def _variant_row(arch: str, size: tuple[int, int]) -> list[str]:
