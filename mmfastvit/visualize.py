@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from .errors import DataError
+from .errors import ArgumentError, DataError
 from .files import whole_file
 from .progress import track
 from .runner import build_runner, check_data, load_weights
@@ -44,12 +44,17 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
         The files written: a picture for each picture, a video for a video.
 
     Raises:
+        ArgumentError: A result would replace what it is drawn from.
         CheckpointError: The checkpoint cannot be read or does not fit.
         DataError: The test data is missing, or ``source`` is or holds nothing
             that can be read.
     """
     if source is None:
         check_data(cfg, 'test')
+    elif Path(out).resolve() in (Path(source).resolve(),
+                                 Path(source).resolve().parent):
+        raise ArgumentError(f'{out} is where {source} is: results could replace '
+                            'pictures of the same name. Name another folder.')
     runner = build_runner(cfg)
     load_weights(runner.model, checkpoint)
     runner.model.eval()

@@ -5,7 +5,7 @@ import pytest
 from mmengine.registry import DefaultScope
 
 from helpers import TASKS, shapes_case
-from mmfastvit import DataError
+from mmfastvit import ArgumentError, DataError
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 from mmfastvit.visualize import draw_ground_truth, draw_predictions
 
@@ -83,3 +83,10 @@ def test_what_cannot_be_read(case, tmp_path, name, content, message):
     with pytest.raises(DataError, match=message):
         draw_predictions(cfg, checkpoint, tmp_path / 'out', tmp_path / name)
     assert not (tmp_path / 'out').exists() or not list((tmp_path / 'out').iterdir())
+
+
+def test_sources_are_never_replaced(case, tmp_path):
+    cfg, checkpoint, root = case
+    for source in (root / 'val', root / 'val' / '000001.png'):
+        with pytest.raises(ArgumentError, match='Name another folder'):
+            draw_predictions(cfg, checkpoint, root / 'val', source)
