@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.fileio import register_backend
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import (
     CheckpointLoader,
     Runner,
@@ -141,6 +141,8 @@ class _Runner(Runner):
 
     def build_model(self, model: Any) -> nn.Module:
         model = super().build_model(model)
+        if not self.distributed and get_device() == 'cpu':
+            model = revert_sync_batchnorm(model)  # torch 2.1 has it for GPUs only
         if self.cfg.get('channels_last', True):
             to_channels_last(model)  # before DistributedDataParallel notes layouts
         return model

@@ -1,9 +1,17 @@
 """Finding data, and loading whole models, for all three toolboxes."""
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
+from conftest import ROOT
 from mmfastvit import CheckpointError, DataError
-from mmfastvit.runner import check_data, latest_checkpoint, load_config
+from mmfastvit.runner import (
+    build_runner,
+    check_data,
+    latest_checkpoint,
+    load_config,
+)
 
 COCO = dict(data_root='data/coco', ann_file='ann.json', data_prefix=dict(img='img/'))
 
@@ -77,3 +85,14 @@ def test_a_work_directory_means_its_latest_checkpoint(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/moved/from/epoch_3.pth')
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_3.pth')
     assert latest_checkpoint('a.pth') == 'a.pth'
+
+
+def test_one_process_on_a_cpu_needs_no_synchronised_norms(tmp_path):
+    cfg = load_config(ROOT / 'configs' / 'rtmdet_fastvit_sa12_coco.py',
+                      work_dir=tmp_path)
+    assert 'SyncBN' in str(cfg.model)
+    model = build_runner(cfg).model
+    DefaultScope._instance_dict.clear()
+    if not torch.cuda.is_available():
+        assert not any(isinstance(m, torch.nn.SyncBatchNorm)
+                       for m in model.modules())
