@@ -18,9 +18,6 @@ LAUNCHERS = {'pytorch': ('torchrun', 'RANK'),
              'slurm': ('srun', 'SLURM_PROCID'),
              'mpi': ('mpirun', 'OMPI_COMM_WORLD_RANK')}
 
-# Torch 2.1 knows one kind of these errors, later ones their base class.
-_LOST = getattr(distributed, 'DistError', distributed.DistBackendError)
-
 
 def check_launcher(launcher: str) -> None:
     """Compare ``launcher`` with how this process was started.
@@ -87,7 +84,9 @@ def lost_process(work_dir: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (isinstance(error, _LOST) or 'gloo/transport' in str(error)):
+        # torch 2.1 has but one of the classes that DistError sums up.
+        lost = getattr(distributed, 'DistError', distributed.DistBackendError)
+        if not (isinstance(error, lost) or 'gloo/transport' in str(error)):
             raise
         raise ProcessError(
             f'rank {get_rank()} lost another of the {get_world_size()} processes, '

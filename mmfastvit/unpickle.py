@@ -34,11 +34,13 @@ class _Number:
             raise CheckpointError(f'the file holds a byte order {state[1]!r}')
         self.name = state[1].replace('|', '') + self.name
 
-    def read(self, raw: bytes) -> np.ndarray:
-        """Return the numbers in ``raw``, a view."""
-        if type(raw) is not bytes:  # an array could be resized under the view
-            raise CheckpointError('the file holds an array that is no bytes')
-        return np.frombuffer(raw, self.name)
+
+def _numbers(raw: bytes, kind: _Number) -> np.ndarray:
+    """Return the numbers in ``raw``, a view."""
+    # Other types could be changed, and their memory freed, under the view.
+    if type(raw) is not bytes or type(kind) is not _Number:
+        raise CheckpointError('the file holds an array that is no bytes')
+    return np.frombuffer(raw, kind.name)
 
 
 class _Array(np.ndarray):
@@ -48,8 +50,8 @@ class _Array(np.ndarray):
         return super().__new__(cls, 0)
 
     def __setstate__(self, state):
-        _, shape, number, fortran, raw = state
-        values = number.read(raw).reshape(shape, order='F' if fortran else 'C')
+        _, shape, kind, fortran, raw = state
+        values = _numbers(raw, kind).reshape(shape, order='F' if fortran else 'C')
         self.dtype = values.dtype
         self.resize(values.shape, refcheck=False)
         self[...] = values
@@ -62,8 +64,8 @@ def _new_array(cls: type, shape: tuple, kind: bytes) -> _Array:
     return _Array()
 
 
-def _new_scalar(number: _Number, raw: bytes) -> np.generic:
-    return number.read(raw)[0]
+def _new_scalar(kind: _Number, raw: bytes) -> np.generic:
+    return _numbers(raw, kind)[0]
 
 
 _STATISTICS = ('current', 'max', 'mean', 'min')
