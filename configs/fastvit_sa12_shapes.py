@@ -14,7 +14,6 @@ dataset = dict(
     type='CustomDataset',
     data_root='data/shapes/crops',
     metainfo=dict(classes=('circle', 'square', 'triangle')))
-resize = dict(type='Resize', scale=(64, 64))
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,
@@ -23,8 +22,11 @@ train_dataloader = dict(
         data_prefix='train',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            resize,
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='RandomResizedCrop', scale=64, crop_ratio_range=(0.6, 1.)),
+            dict(
+                type='RandomFlip',
+                prob=[0.25, 0.25, 0.25],
+                direction=['horizontal', 'vertical', 'diagonal']),
             dict(type='PackInputs'),
         ]))
 val_dataloader = dict(
@@ -34,7 +36,7 @@ val_dataloader = dict(
         data_prefix='val',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            resize,
+            dict(type='Resize', scale=(64, 64)),
             dict(type='PackInputs'),
         ]))
 test_dataloader = val_dataloader

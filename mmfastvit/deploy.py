@@ -117,8 +117,10 @@ def compare(model: nn.Module, deployed: nn.Module,
     features, predictions = torch.tensor(0.), {}
     for batch in track(batches, 'Comparing'):
         inputs = model.data_preprocessor(batch)['inputs']
+        # MMPretrain writes predictions into the samples that it is given.
+        own = copy.deepcopy(batch)
         with run_branches(model):
-            expected = model.extract_feat(inputs), model.test_step(batch)
+            expected = model.extract_feat(inputs), model.test_step(own)
         actual = deployed.extract_feat(inputs), deployed.test_step(batch)
         for a, b in zip(expected[0], actual[0]):
             # A NaN in either form stays a NaN through all maxima.

@@ -35,8 +35,8 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
         out: Folder for the results, made if it does not exist.
         source: A picture, a folder of pictures or a video; None takes the test
             data set, with ground truth beside the prediction.
-        num_pictures: How many to draw, from the first on; None draws all of
-            ``source``, four of the test data set.
+        num_pictures: How many to draw: the first of ``source``, by default all;
+            of the test data set some from all over it, by default four.
         features: Draw the backbone's feature maps, too, as
             ``NAME_features.png`` (not for a video).
 
@@ -121,7 +121,8 @@ def _items(runner: Runner, cfg: Config, source: str | None,
     """Yield (name, file, what the test pipeline makes of it)."""
     if source is None:
         dataset = runner.test_dataloader.dataset
-        for i in range(min(num_pictures or 4, len(dataset))):
+        count = min(num_pictures or 4, len(dataset))
+        for i in (k * len(dataset) // count for k in range(count)):
             path = Path(dataset.get_data_info(i)['img_path'])
             yield f'{i:04d}_{path.stem}', path, dataset[i]
         return
