@@ -22,7 +22,7 @@ train_dataloader = dict(
         data_prefix='train',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='RandomResizedCrop', scale=64, crop_ratio_range=(0.6, 1.)),
+            dict(type='Resize', scale=(64, 64)),
             dict(
                 type='RandomFlip',
                 prob=[0.25, 0.25, 0.25],
