@@ -1,4 +1,5 @@
 """Training in several processes, on CPUs; with SyncBN on GPUs."""
+import argparse
 import copy
 import os
 import re
@@ -18,6 +19,11 @@ from conftest import ROOT
 from helpers import assert_outputs_close, build, distance
 from mmfastvit import ArgumentError, FastViT, distributed, reparameterize
 from mmfastvit.checkpoint_file import load_file
+from mmfastvit.command_line import (
+    add_config_arguments,
+    add_launcher_arguments,
+    config_from,
+)
 from mmfastvit.errors import ProcessError
 from mmfastvit.runner import load_config
 from training_hooks import losses
@@ -128,6 +134,17 @@ def test_one_process_and_gpus_are_left_alone(monkeypatch, launcher, device):
     before = copy.deepcopy(cfg.to_dict())
     with distributed.cpu_processes(cfg):
         assert cfg.to_dict() == before
+
+
+def test_mpi_ranks_know_their_place_on_the_machine(monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '')  # so that it is put back afterwards
+    monkeypatch.delenv('LOCAL_RANK')
+    monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '1')
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    add_launcher_arguments(parser)
+    config_from(parser.parse_args([str(TINY), '--launcher', 'mpi']))
+    assert os.environ['LOCAL_RANK'] == '1'
 
 
 @pytest.mark.slow
