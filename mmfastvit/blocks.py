@@ -8,11 +8,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layers import Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer
+from .layers.inference import add, gelu
 from .variants import Variant
 
 
 class Stem(nn.Sequential):
-    """Three MobileOne blocks, the first two of stride 2 (section 3.2).
+    """Three MobileOne blocks, each with a GELU; the first two have stride 2.
+
+    Section 3.2 of the paper.
 
     Maps (B, in_channels, H, W) to (B, channels, H/4, W/4), rounded up.
     """
@@ -21,12 +24,15 @@ class Stem(nn.Sequential):
         super().__init__(
             RepConv(in_channels, channels, (3, 1), stride=2,
                     norm_cfg=norm_cfg),
-            nn.GELU(),
             RepConv(channels, channels, (3, 1), stride=2, groups=channels,
                     norm_cfg=norm_cfg),
-            nn.GELU(),
-            RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg),
-            nn.GELU())
+            RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, third = self
+        x = first(x)  # (B, channels, H/2, W/2)
+        x = second(x, gelu=True)
+        return gelu(third(x, gelu=True))
 
 
 class Downsample(nn.Sequential):
@@ -44,8 +50,10 @@ class Downsample(nn.Sequential):
             RepConv(in_channels, out_channels, (7, 3), stride=2,
                     groups=in_channels, norm_cfg=norm_cfg),
             RepConv(out_channels, out_channels, (1,), skip=True,
-                    norm_cfg=norm_cfg),
-            nn.GELU())
+                    norm_cfg=norm_cfg))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(super().forward(x))
 
 
 class RepMixerBlock(nn.Module):
@@ -63,7 +71,7 @@ class RepMixerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C, H, W)."""
         x = self.token_mixer(x)
-        return x + self.drop_path(self.ffn(x))
+        return add(x, self.drop_path(self.ffn(x)))
 
 
 class AttentionBlock(nn.Module):
@@ -80,8 +88,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C, H, W)."""
-        x = x + self.drop_path(self.token_mixer(x))
-        return x + self.drop_path(self.ffn(x))
+        x = add(x, self.drop_path(self.token_mixer(x)))
+        return add(x, self.drop_path(self.ffn(x)))
 
 
 _BLOCKS = {'repmixer': RepMixerBlock, 'attention': AttentionBlock}

@@ -28,9 +28,7 @@ FORMATS = {'apple': "Apple's", 'timm': "timm's", 'mmfastvit': 'our own'}
 # Applied in this order; on the left Apple's name | timm's name.
 _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     # Where a layer is.
-    (r'^(patch_embed|stem)\.2\.', 'stem.4.'),
-    (r'^(patch_embed|stem)\.1\.', 'stem.2.'),
-    (r'^(patch_embed|stem)\.0\.', 'stem.0.'),
+    (r'^patch_embed\.', 'stem.'),
     (r'^network\.0\.', 'stages.0.blocks.'),
     (r'^network\.1\.proj\.', 'stages.1.downsample.'),
     (r'^network\.2\.', 'stages.1.blocks.'),

@@ -7,6 +7,7 @@ from ..fusion import Affine, fold_norm_before
 from ..variants import HEAD_CHANNELS
 from .init import truncated_normal_
 from .layer_scale import LayerScaled
+from .live import on_batch_statistics
 from .norm import build_norm
 from .reparameterizable import Reparameterizable
 
@@ -36,6 +37,12 @@ class NormLinear(Reparameterizable):
     def equivalent(self) -> Affine:
         return fold_norm_before(self.linear.weight, self.linear.bias,
                                 self.norm)
+
+    def forward_live(self, x: Tensor) -> Tensor:
+        norm = on_batch_statistics(self.norm, x.transpose(1, 2).unsqueeze(2))
+        kernel, bias = fold_norm_before(self.linear.weight, self.linear.bias, norm)
+        dtype = self.linear.weight.dtype
+        return F.linear(x, kernel.to(dtype), bias.to(dtype))
 
     def forward_branches(self, x: Tensor) -> Tensor:
         # (B, C, 1, N) and not (B, C, N, 1): with a last side of 1, torch

@@ -1,10 +1,15 @@
 """ConvFFN, the feed-forward half of every block."""
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..fusion import fold_norm_before
+from .feed_forward import feed_forward, runs_in_tiles
+from .gelu import gelu_conv2d
 from .init import truncated_normal_
 from .layer_scale import LayerScaled
+from .live import on_batch_statistics
 from .rep_conv import RepConv
-
 
 class ConvFFN(nn.Module):
     """s * fc2(gelu(fc1(norm(conv(x))))), with a depthwise 7x7 convolution.
@@ -26,7 +31,6 @@ class ConvFFN(nn.Module):
         self.conv = RepConv(channels, channels, (7,), groups=channels,
                             norm_cfg=norm_cfg)
         self.fc1 = nn.Conv2d(channels, hidden_channels, 1)
-        self.act = nn.GELU()
         self.fc2 = LayerScaled(nn.Conv2d(hidden_channels, channels, 1),
                                layer_scale_init_value)
         for conv in (self.conv.main, self.fc1, self.fc2.op):
@@ -34,4 +38,19 @@ class ConvFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C, H, W)."""
-        return self.fc2(self.act(self.fc1(self.conv(x))))
+        if self.fc2.always_branches:
+            return self.fc2(F.gelu(self.fc1(self.conv(x))))
+        kernel, bias = self.fc1.weight, self.fc1.bias
+        if self.conv.is_live():
+            # The norm folds into fc1: neither is its output needed.
+            (x, [term]), = self.conv.terms(x)
+            kernel, bias = (t.to(kernel.dtype) for t in fold_norm_before(
+                kernel.flatten(1), bias, on_batch_statistics(term.norm, x)))
+        else:
+            x = self.conv(x)
+        kernel_2, bias_2 = self.fc2.kernel_and_bias()
+        if runs_in_tiles(x, kernel):
+            return feed_forward(x, kernel.flatten(1), bias, kernel_2.flatten(1),
+                                bias_2)
+        x = F.conv2d(x, kernel.reshape_as(self.fc1.weight), bias)
+        return gelu_conv2d(x, kernel_2, bias_2)

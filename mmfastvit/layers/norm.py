@@ -25,6 +25,14 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
     return norm_type(channels, **options).requires_grad_(requires_grad)
 
 
+def is_batch_norm(norm: nn.Module) -> bool:
+    """Tell whether ``norm`` computes as PyTorch's (synchronized) batch norm.
+
+    Other libraries derive classes of their own from it.
+    """
+    return type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+
+
 def is_foldable(norm: nn.Module) -> bool:
     """Tell whether ``norm`` keeps running statistics to fold."""
     return isinstance(norm, _BatchNorm) and norm.running_mean is not None

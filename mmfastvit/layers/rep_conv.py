@@ -4,9 +4,21 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..fusion import Affine, fold_norm_after, identity_kernel, pad_kernel
+from ..fusion import (
+    Affine,
+    fold_norm_after,
+    identity_kernel,
+    pad_kernel,
+    widen,
+)
+from .conv2d import Conv2d
+from .live import Term, Terms, sum_of_norms, with_moments
 from .norm import build_norm
 from .reparameterizable import Reparameterizable
+
+# Values in a patch up to which their covariance costs less than the branches'
+# outputs: the patches of an image have 27.
+MAX_PATCH = 32
 
 
 class ConvNorm(nn.Module):
@@ -15,24 +27,36 @@ class ConvNorm(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int,
                  stride: int, groups: int, norm_cfg: dict):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride,
-                              kernel_size // 2, groups=groups, bias=False)
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride,
+                           kernel_size // 2, groups=groups, bias=False)
         self.norm = build_norm(norm_cfg, out_channels)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C', H', W'), without the norm."""
+        conv = self.conv
+        if conv.kernel_size == (1, 1):
+            return F.conv2d(self.seen(x), conv.weight, groups=conv.groups)
+        return conv(x)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return the pixels of (B, C, H, W) that a 1x1 convolution sees.
+
+        Picking them first is exact, and avoids oneDNN's stride-2 backward
+        pass, which in torch 2.11 corrupts memory below 16 channels in
+        channels_last (tests/test_memory_format.py).
+        """
+        step_h, step_w = self.conv.stride
+        return x if step_h == step_w == 1 else x[:, :, ::step_h, ::step_w]
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether the convolution multiplies each channel by a number."""
+        return self.conv.weight.shape[1:].numel() == 1 \
+            and self.conv.groups == self.conv.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C', H', W')."""
-        conv = self.conv
-        if conv.kernel_size == (1, 1):
-            # A 1x1 convolution sees only the pixels its stride lands on.
-            # Picking them first is exact, and avoids oneDNN's stride-2
-            # backward pass, which in torch 2.11 corrupts memory below 16
-            # channels in channels_last (tests/test_memory_format.py).
-            step_h, step_w = conv.stride
-            x = F.conv2d(x[:, :, ::step_h, ::step_w], conv.weight,
-                         groups=conv.groups)
-        else:
-            x = conv(x)
-        return self.norm(x)
+        return self.norm(self.convolve(x))
 
 
 class RepConv(Reparameterizable):
@@ -88,6 +112,54 @@ class RepConv(Reparameterizable):
                                            None, self.skip)
             kernel, bias = kernel + part, bias + offset
         return kernel, bias
+
+    def terms(self, x: Tensor, weight: Tensor | None = None) -> Terms:
+        """Return what the branches add up, each times ``weight`` (C,).
+
+        The norms of the input's own multiples come first.
+        """
+        terms, of_input, seen = [], [], x
+        for branch in self.convs:
+            if branch.only_scales:
+                seen = branch.seen(x)
+                of_input.append(Term(
+                    branch.norm, branch.conv.weight.flatten(), weight))
+            else:
+                terms.append((branch.convolve(x),
+                              [Term(branch.norm, weight=weight)]))
+        if self.skip is not None:
+            of_input.append(Term(self.skip, weight=weight))
+        return [(seen, of_input), *terms] if of_input else terms
+
+    def forward_live(self, x: Tensor) -> Tensor:
+        patch = self.main.weight[0].numel()
+        if (patch <= MAX_PATCH and self.main.groups == 1 and self.skip is None
+                and not x.requires_grad):
+            return self._forward_image(x)
+        return sum_of_norms(self.terms(x))
+
+    def _forward_image(self, x: Tensor) -> Tensor:
+        """Run one convolution, on an input that needs no gradient itself.
+
+        The mean m and covariance S of the patches that the kernel sees give
+        each branch's statistics: its kernel k has mean k m and variance k S k.
+        """
+        op = self.main
+        patches = F.unfold(widen(x), op.kernel_size, padding=op.padding,
+                           stride=op.stride).transpose(0, 1).flatten(1)
+        mean = patches.mean(1, keepdim=True)
+        patches = patches - mean
+        covariance = patches @ patches.t() / patches.shape[1]
+        kernels = [pad_kernel(widen(branch.conv.weight), op.kernel_size[0])
+                   for branch in self.convs]
+        moments = [((k @ mean).squeeze(1), ((k @ covariance) * k).sum(1))
+                   for k in (kernel.flatten(1) for kernel in kernels)]
+        norms = with_moments([branch.norm for branch in self.convs], moments,
+                             patches.shape[1])
+        folded = [fold_norm_after(kernel, None, norm)
+                  for kernel, norm in zip(kernels, norms)]
+        kernel, bias = (sum(parts).to(op.weight.dtype) for parts in zip(*folded))
+        return self.run(x, kernel, bias)
 
     def forward_branches(self, x: Tensor) -> Tensor:
         out = 0 if self.skip is None else self.skip(x)

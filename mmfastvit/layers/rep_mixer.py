@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fusion import Affine, fold_norm_after, fold_scale, identity_kernel
+from .live import Term, sum_of_norms
 from .norm import build_norm
 from .rep_conv import RepConv
 from .reparameterizable import Reparameterizable
@@ -45,6 +46,11 @@ class RepMixer(Reparameterizable):
         kernel, bias = fold_scale(kernel - norm_kernel, bias - norm_bias,
                                   self.layer_scale)
         return identity + kernel, bias
+
+    def forward_live(self, x: Tensor) -> Tensor:
+        (x, of_input), *others = self.mixer.terms(x, self.layer_scale)
+        of_input.append(Term(self.norm, weight=self.layer_scale, sign=-1))
+        return sum_of_norms([(x, of_input), *others], residual=True)
 
     def forward_branches(self, x: Tensor) -> Tensor:
         scale = self.layer_scale.view(-1, 1, 1)

@@ -9,23 +9,29 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, CheckpointError
 from ..fusion import Affine
-from .norm import is_foldable, uses_running_statistics
+from . import inference
+from .gelu import gelu_conv2d
+from .norm import is_batch_norm, is_foldable, uses_running_statistics
 
 
 class Reparameterizable(nn.Module):
     """A layer that equals one convolution or one linear map.
 
-    It runs in one of three forms, all computing the same function:
+    It runs in one of four forms, all computing the same function:
 
-    1. branches, while a norm of it takes its statistics from the batch;
+    1. live, while a batch norm of it takes its statistics from the batch: the
+       operations that the statistics need, and one sum (see
+       :mod:`mmfastvit.layers.live`);
     2. one operation with the equivalent kernel, computed on the fly, whenever
        all its norms use running statistics (``eval()``, ``norm_eval=True``, a
        frozen stage) or it has none. Gradients reach every branch parameter
        through the kernel, and no branch saves an activation;
-    3. one operation with a stored kernel, after :meth:`switch_to_deploy`.
+    3. one operation with a stored kernel, after :meth:`switch_to_deploy`;
+    4. its branches one by one, where a norm is no batch norm, and on request
+       (:func:`run_branches`).
 
-    A subclass defines ``main``, ``norms``, ``equivalent`` and
-    ``forward_branches``.
+    A subclass defines ``main``, ``norms``, ``equivalent``, ``forward_live``
+    if it has norms, and ``forward_branches``.
     """
 
     def __init__(self):
@@ -49,23 +55,51 @@ class Reparameterizable(nn.Module):
         """
         raise NotImplementedError
 
+    def forward_live(self, x: Tensor) -> Tensor:
+        """Run on the batch's statistics; all norms are batch norms."""
+        raise NotImplementedError
+
     def forward_branches(self, x: Tensor) -> Tensor:
         """Run the branches one by one."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) -> (B, C', H', W'); a linear layer (B, N, C)."""
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """Map (B, C, H, W) -> (B, C', H', W'); a linear layer (B, N, C).
+
+        Args:
+            gelu: Whether a GELU comes before this layer. In training, a layer
+                that is one convolution computes it again for the backward
+                pass; in inference, it overwrites ``x``.
+        """
         if self.fused is not None:
-            return self.fused(x)
-        if self.always_branches or not all(
+            return self.fused(inference.gelu(x) if gelu else x)
+        if not self.always_branches and all(
                 uses_running_statistics(norm) for norm in self.norms()):
-            return self.forward_branches(x)
+            return self.run(x, *self.kernel_and_bias(), gelu)
+        x = inference.gelu(x) if gelu else x
+        return self.forward_live(x) if self.is_live() else self.forward_branches(x)
+
+    def is_live(self) -> bool:
+        """Whether the next call takes the live form."""
+        norms = self.norms() if self.fused is None else []
+        return (not self.always_branches and all(map(is_batch_norm, norms))
+                and not all(map(uses_running_statistics, norms)))
+
+    def kernel_and_bias(self) -> Affine:
+        """Return those of the one operation, in the dtype of the weights."""
+        if self.fused is not None:
+            return self.fused.weight, self.fused.bias
+        return tuple(t.to(self.main.weight.dtype) for t in self.equivalent())
+
+    def run(self, x: Tensor, kernel: Tensor, bias: Tensor,
+            gelu: bool = False) -> Tensor:
+        """Run one operation like ``main``, with another kernel and bias."""
         op = self.main
-        kernel, bias = (t.to(op.weight.dtype) for t in self.equivalent())
         if isinstance(op, nn.Linear):
-            return F.linear(x, kernel, bias)
-        return F.conv2d(x, kernel, bias, op.stride, op.padding, op.dilation,
-                        op.groups)
+            return F.linear(inference.gelu(x) if gelu else x, kernel, bias)
+        if gelu:
+            return gelu_conv2d(x, kernel, bias, op.stride, op.padding, op.groups)
+        return op._conv_forward(x, kernel, bias)
 
     def why_not_foldable(self) -> str | None:
         """Return what keeps this layer from being folded, if anything does."""

@@ -1,0 +1,306 @@
+"""What is compared: forms of one network, and timm's twin of it."""
+import copy
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..backbone import FastViT
+from ..conversion import convert_state_dict
+from ..errors import ArgumentError
+from ..memory_format import to_channels_last
+from ..reparam import reparameterize
+
+MODES = ('inference', 'frozen', 'live')
+FORMS = ('train', 'deploy', 'compiled')
+MEMORY_FORMATS = {'channels_last': torch.channels_last,
+                  'contiguous': torch.contiguous_format}
+DTYPES = ('float32', 'bfloat16', 'float16')
+# To which forms agree in float32, relative to a map's largest value. Norms on
+# batch statistics of few values amplify rounding.
+PRECISION = {'inference': 1e-5, 'frozen': 1e-5, 'live': 1e-3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: everything that its contestants share.
+
+    Attributes:
+        name: A variant, or for a whole model the path of its config.
+        size: Height and width of the pictures; a config brings its own.
+        batch: How many pictures; a config brings its own.
+        mode: ``'inference'``, or a training step (forward and backward) with
+            the backbone's norms on running (``'frozen'``) or batch statistics
+            (``'live'``).
+        dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'``; training in the
+            latter two, and whole models, run under autocast.
+        device: A PyTorch device.
+        forms: Ours, of ``FORMS``; ``'compiled'`` is the deploy form, in
+            training the train form, through ``torch.compile``.
+        memory_formats: Of our forms.
+        vs_timm: Whether to compare with timm, in its default memory format
+            and in channels_last, and compiled where ours is.
+
+    Raises:
+        ArgumentError: A value is none of those allowed, or the device does not
+            work on this machine.
+    """
+
+    name: str = 'sa12'
+    size: tuple[int, int] = (512, 512)
+    batch: int = 1
+    mode: str = 'inference'
+    dtype: str = 'float32'
+    device: str = 'cpu'
+    forms: tuple[str, ...] = ('train', 'deploy')
+    memory_formats: tuple[str, ...] = ('channels_last', )
+    vs_timm: bool = False
+
+    def __post_init__(self):
+        for what, values, allowed in (
+                ('mode', [self.mode], MODES), ('dtype', [self.dtype], DTYPES),
+                ('form', self.forms, FORMS),
+                ('memory format', self.memory_formats, MEMORY_FORMATS)):
+            unknown = [value for value in values if value not in allowed]
+            if unknown or not values:
+                raise ArgumentError(f'{what} {", ".join(unknown) or "missing"}: '
+                                    f'allowed are {", ".join(allowed)}.')
+        try:
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ArgumentError(
+                f'the device {self.device!r} does not work on this machine: '
+                f'{str(error).splitlines()[0]}; use cpu.') from error
+
+    @property
+    def trains(self) -> bool:
+        return self.mode != 'inference'
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(torch.device(self.device).type,
+                              getattr(torch, self.dtype),
+                              enabled=self.dtype != 'float32')
+
+
+@dataclass
+class Contestant:
+    """One model of a case.
+
+    Attributes:
+        name: Library, form and memory format.
+        model: The module, before ``torch.compile``.
+        forward: Runs it once and returns what a backward pass starts from.
+        trains: Whether :meth:`step` includes the backward pass.
+        x: Its input (B, 3, H, W).
+    """
+
+    name: str
+    model: nn.Module
+    forward: Callable[[], Sequence[Tensor]]
+    trains: bool
+    x: Tensor
+
+    def step(self) -> None:
+        """Run once, in training forward and backward."""
+        if not self.trains:
+            with torch.inference_mode():
+                self.forward()
+            return
+        outputs = self.forward()
+        self.model.zero_grad()
+        torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model on its way to become a contestant."""
+
+    library: str
+    form: str
+    model: nn.Module
+    memory_format: str
+
+    @property
+    def name(self) -> str:
+        return f'{self.library} {self.form} {self.memory_format}'
+
+
+def backbones(case: Case) -> list[Contestant]:
+    """Build the backbones that ``case`` compares, all on the same weights.
+
+    With timm, its network in timm's default memory format comes first, for
+    inference re-parameterized.
+
+    Raises:
+        ArgumentError: timm is missing, there is no such variant, or two
+            backbones compute different maps.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(case.batch, 3, *case.size)
+    found, expected = [], None
+    for entry in _backbones(case):
+        layout = MEMORY_FORMATS[entry.memory_format]
+        model = copy.deepcopy(entry.model).to(memory_format=layout)
+        own = x.contiguous(memory_format=layout)
+        with torch.no_grad():
+            maps = copy.deepcopy(model)(own)
+        expected = maps if expected is None else expected
+        _check_equal(entry.name, maps, expected, PRECISION[case.mode])
+        dtype = torch.float32 if case.trains else getattr(torch, case.dtype)
+        model, own = model.to(case.device, dtype), own.to(case.device, dtype)
+        found.append(Contestant(entry.name, model, partial(
+            _run_backbone, case, _compiled(entry.form, model), own),
+            case.trains, own))
+    return found
+
+
+def whole_models(case: Case, cfg: Config) -> list[Contestant]:
+    """Build the forms of a config's model, on a batch of the config's data.
+
+    Args:
+        case: What to compare; ``size``, ``batch`` and ``vs_timm`` do not apply.
+        cfg: From :func:`mmfastvit.runner.load_config`.
+
+    Raises:
+        ArgumentError: ``case`` asks for timm, or the model holds no FastViT.
+        DataError: The data is missing.
+    """
+    from ..runner import build_runner, check_data
+    if case.vs_timm:
+        raise ArgumentError(f'{case.name} is a whole model, and timm has none: '
+                            'leave out --vs timm, or name a variant.')
+    split = 'train' if case.trains else 'test'
+    check_data(cfg, split)
+    cfg.model.backbone.init_cfg, cfg.channels_last = None, False
+    runner = build_runner(cfg)
+    loader = runner.build_dataloader(cfg[f'{split}_dataloader'])
+    batch = next(iter(loader))
+    _randomize(runner.model.backbone)
+    found = []
+    for entry in _own(case, runner.model.train(case.trains)):
+        model = copy.deepcopy(entry.model).to(case.device)
+        if entry.memory_format == 'channels_last':
+            model = to_channels_last(model)
+        if case.mode == 'frozen':
+            for module in model.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        if entry.form == 'compiled':
+            model.backbone.compile()
+        x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
+        found.append(Contestant(entry.name, model, partial(
+            _run_whole, case, model, batch), case.trains, x))
+    return found
+
+
+def _backbones(case: Case) -> Iterator[_Entry]:
+    ours = _randomize(FastViT(case.name, out_norm_cfg=None))
+    if case.vs_timm:
+        theirs, form = _timm_twin(ours, case.name), 'train form'
+        if not case.trains:
+            from timm.utils.model import reparameterize_model
+            theirs, form = reparameterize_model(theirs.eval()), 're-parameterized'
+        theirs = _without_crash(theirs.train(case.mode == 'live'))
+        for memory_format in ('contiguous', 'channels_last'):
+            yield _Entry('timm', form, theirs, memory_format)
+        if 'compiled' in case.forms:
+            yield _Entry('timm', 'compiled', theirs, 'channels_last')
+    yield from _own(case, ours.train(case.mode == 'live'))
+
+
+def _own(case: Case, model: nn.Module) -> Iterator[_Entry]:
+    for form in case.forms:
+        if case.trains and form == 'deploy':
+            continue
+        ready = model if case.trains or form == 'train' else reparameterize(model)
+        for memory_format in case.memory_formats:
+            yield _Entry('mmfastvit', form, ready, memory_format)
+
+
+def _timm_twin(model: FastViT, arch: str) -> nn.Module:
+    """Return timm's network, and copy its weights into ``model``."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ArgumentError('comparing with timm needs it: pip install timm, or '
+                            'leave out --vs timm.') from error
+    twin = _randomize(timm.create_model(f'fastvit_{arch.lower()}',
+                                        features_only=True))
+    # To extract features timm flattens itself: stages.0 is stages_0 there.
+    model.load_state_dict(convert_state_dict({
+        re.sub(r'^(stem|stages)_', r'\1.', name): tensor
+        for name, tensor in twin.state_dict().items()}))
+    return twin
+
+
+class _PickFirst(nn.Conv2d):
+    """A strided 1x1 convolution of the pixels that it sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step_h, step_w = self.stride
+        return F.conv2d(x[:, :, ::step_h, ::step_w], self.weight, self.bias)
+
+
+def _without_crash(model: nn.Module) -> nn.Module:
+    """Give timm's stem what ours has, so that it can train in channels_last.
+
+    There, the backward pass of a dense 1x1 convolution of stride 2 with few
+    channels corrupts memory in torch 2.11 on CPUs (see ``RepConv``).
+    """
+    for conv in model.modules():
+        if (isinstance(conv, nn.Conv2d) and conv.groups == 1
+                and conv.kernel_size == (1, 1) and conv.stride != (1, 1)):
+            conv.__class__ = _PickFirst
+    return model
+
+
+def _randomize(model: nn.Module) -> nn.Module:
+    """Give norms and layer scales values at which every branch counts."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith('running_var'):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith('running_mean'):
+                tensor.normal_(0, 0.2)
+            elif 'layer_scale' in name:
+                tensor.uniform_(0.1, 0.5)
+    return model
+
+
+def _check_equal(name: str, maps: Sequence[Tensor], expected: Sequence[Tensor],
+                 precision: float) -> None:
+    for i, (one, other) in enumerate(zip(maps, expected)):
+        error = (one - other).abs().max() / other.abs().max()
+        if one.shape != other.shape or not error <= precision:
+            raise ArgumentError(
+                f'{name} computes another map {i} than the baseline: off by '
+                f'{error:.1e} of its largest value, where {precision:.0e} is '
+                'rounding. Times of different results mean nothing.')
+
+
+def _compiled(form: str, model: nn.Module) -> Callable:
+    if form != 'compiled':
+        return model
+    # On GPUs, this mode replays CUDA graphs.
+    return torch.compile(model, mode='reduce-overhead')
+
+
+def _run_backbone(case: Case, model: Callable, x: Tensor) -> tuple[Tensor, ...]:
+    if not case.trains:
+        return tuple(model(x))
+    with case.autocast():
+        return tuple(model(x))
+
+
+def _run_whole(case: Case, model: nn.Module, batch: dict) -> Sequence[Tensor]:
+    with case.autocast():
+        if not case.trains:
+            return model.test_step(batch)
+        data = model.data_preprocessor(batch, True)
+        return [model.parse_losses(model(**data, mode='loss'))[0]]

@@ -1,0 +1,170 @@
+"""Time, memory, and the least time that the hardware allows."""
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import Timer
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one call takes, from blocks of calls that took turns.
+
+    Attributes:
+        median: Seconds.
+        spread: Seconds between the quartiles.
+        ratio: How many times as fast as the baseline: the median over the
+            rounds, each measured against its own round's baseline, so that
+            other load on the machine weighs on both.
+    """
+
+    median: float
+    spread: float
+    ratio: float
+
+
+def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,
+            seconds: float = 0.5) -> dict[str, Timing]:
+    """Time every step, in turns (A B A B), after warming up.
+
+    Args:
+        steps: What to call, by name.
+        baseline: The name that ratios are relative to.
+        rounds: Turns of each.
+        seconds: About how long one turn takes.
+    """
+    timers, numbers = {}, {}
+    for name, step in steps.items():
+        timers[name] = Timer('step()', globals={'step': step},
+                             num_threads=torch.get_num_threads())
+        timers[name].timeit(2)  # compiles, allocates
+        once = timers[name].timeit(1).median
+        numbers[name] = max(1, round(seconds / once))
+    blocks = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            blocks[name].append(timer.timeit(numbers[name]).median)
+    blocks = {name: np.array(times) for name, times in blocks.items()}
+    return {name: Timing(
+        median=float(np.median(times)),
+        spread=float(np.subtract(*np.percentile(times, [75, 25]))),
+        ratio=float(np.median(blocks[baseline] / times)))
+        for name, times in blocks.items()}
+
+
+class SavedBytes:
+    """Counts what a forward pass keeps for the backward pass.
+
+    Each storage counts once; parameters do not count.
+
+    Attributes:
+        total: Bytes.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.total = 0
+        self._seen = {p.untyped_storage().data_ptr()
+                      for p in model.parameters()}
+
+    def add(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
+
+
+@contextmanager
+def saved_bytes(model: nn.Module) -> Iterator[SavedBytes]:
+    """Count the bytes saved by the forward passes inside, while they live.
+
+    Example:
+        >>> with saved_bytes(model) as saved:
+        ...     features = model(x)
+        >>> saved.total
+    """
+    saved = SavedBytes(model)
+    with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda t: t):
+        yield saved
+
+
+def peak_bytes(step: Step, device: torch.device) -> int:
+    """Return how much more memory a step needs at its height than before it.
+
+    Counted from PyTorch's own record of what it allocates.
+    """
+    step()
+    gc.collect()
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step()
+    events = [event for event in record.events() if event.name == '[memory]']
+    changes = [event.cpu_memory_usage for event in sorted(
+        events, key=lambda event: event.time_range.start)]
+    return int(max(np.cumsum([0, *changes])))
+
+
+def copy_bandwidth(device: torch.device, dtype: torch.dtype) -> float:
+    """Return bytes read and written per second by a large copy."""
+    source = torch.ones(2**26, dtype=dtype, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return multiply-accumulates per second of a large matrix product."""
+    size = 8192 if device.type == 'cuda' else 1536
+    a = torch.ones(size, size, dtype=dtype, device=device)
+    return size**3 / _fastest(lambda: a @ a)
+
+
+def floor(model: nn.Module, x: Tensor, bandwidth: float, rate: float) -> float:
+    """Return the least seconds for a forward pass, layer by layer.
+
+    Each convolution or linear layer has to read its input and its weights, to
+    write its output, and to multiply; activations, residuals and attention are
+    taken to cost nothing.
+
+    Args:
+        model: In deploy form.
+        x: Its input.
+        bandwidth: From :func:`copy_bandwidth`.
+        rate: From :func:`matmul_rate`.
+    """
+    total = 0.
+
+    def add(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
+        nonlocal total
+        moved = sum(t.nbytes for t in (*inputs, output, *layer.parameters()))
+        macs = output.numel() * prod(layer.weight.shape[1:])
+        total += max(moved / bandwidth, macs / rate)
+
+    handles = [layer.register_forward_hook(add) for layer in model.modules()
+               if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    try:
+        with torch.inference_mode():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def _fastest(call: Step) -> float:
+    timer = Timer('call()', globals={'call': call},
+                  num_threads=torch.get_num_threads())
+    return min(timer.timeit(3).median for _ in range(5))

@@ -1,0 +1,145 @@
+"""Results as a table, as JSON and as a picture."""
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from math import prod
+from pathlib import Path
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from ..config_inheritance import CONFIGS
+from ..files import whole_file
+from . import Result
+
+MIB = 2**20
+
+
+def machine(device: str) -> dict[str, str | int]:
+    """Return what the times depend on."""
+    kind = torch.device(device).type
+    name = torch.cuda.get_device_name(device) if kind == 'cuda' else _processor()
+    return dict(device=name, threads=torch.get_num_threads(),
+                torch=torch.__version__, python=platform.python_version(),
+                date=date.today().isoformat())
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return Markdown, the baseline of each case first."""
+    rows = [['case', 'contestant', 'median, ms', 'spread', 'speed', 'peak, MiB',
+             'saved, MiB', 'time / floor']]
+    for result in results:
+        size = 'x'.join(map(str, result.shape[2:]))
+        case = result.case
+        rows.append([
+            f'{Path(case.name).stem} {result.shape[0]}x{size} {case.mode} '
+            f'{case.dtype}', result.contestant, f'{result.median * 1e3:.1f}',
+            f'{result.spread * 1e3:.1f}', f'{result.ratio:.2f}x',
+            f'{result.peak_bytes / MIB:.0f}',
+            f'{result.saved_bytes / MIB:.1f}' if result.saved_bytes else '',
+            f'{result.median / result.floor:.2f}' if result.floor else ''])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows.insert(1, ['-' * width for width in widths])
+    return '\n'.join('| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
+                     for row in rows)
+
+
+def growth(results: Sequence[Result]) -> str:
+    """Return how time and memory grow with pixels, as exponents.
+
+    1 is proportional growth. By contestant, a line fitted through the
+    logarithms of at least three sizes.
+    """
+    import numpy as np
+    lines = []
+    for key in dict.fromkeys((r.case.name, r.contestant) for r in results):
+        own = [r for r in results if (r.case.name, r.contestant) == key]
+        pixels = np.log([prod(r.shape) for r in own])
+        if len(set(pixels)) < 3:
+            continue
+        slopes = {name: np.polyfit(pixels, np.log(values), 1)[0]
+                  for name, values in (('time', [r.median for r in own]),
+                                       ('peak memory', [r.peak_bytes for r in own]))}
+        lines.append(f'{" ".join(key)}: ' + ', '.join(
+            f'{name} ~ pixels^{slope:.2f}' for name, slope in slopes.items()))
+    return '\n'.join(lines)
+
+
+def write_json(results: Sequence[Result], path: str) -> None:
+    """Write the results and what they were measured on."""
+    content = dict(machine=machine(results[0].case.device),
+                   results=[asdict(result) for result in results])
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1))
+
+
+def plot(results: Sequence[Result], path: str) -> None:
+    """Draw time against size, and published accuracy against time, as PNG.
+
+    The accuracies are the reference's, at 256x256; the times are those of the
+    smallest size that was measured.
+    """
+    figure = Figure((11, 4.5), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    accuracies = _accuracies()
+    keys = dict.fromkeys((r.case.name, r.contestant) for r in results)
+    archs = list(dict.fromkeys(name for name, _ in keys))
+    contestants = list(dict.fromkeys(contestant for _, contestant in keys))
+    by_contestant = {contestant: [] for contestant in contestants}
+    for arch, contestant in keys:
+        own = sorted((r for r in results if (r.case.name, r.contestant)
+                      == (arch, contestant)), key=lambda r: prod(r.shape))
+        style = dict(color=f'C{archs.index(arch)}', marker='os^vDPX'[
+            contestants.index(contestant) % 7], linestyle=(
+                '--' if contestant.startswith('timm') else '-'))
+        left.plot([prod(r.shape[2:]) ** 0.5 for r in own],
+                  [r.median * 1e3 for r in own], **style,
+                  label=f'{Path(arch).stem} {contestant}')
+        if arch in accuracies:
+            by_contestant[contestant].append(
+                (own[0].median * 1e3, accuracies[arch], arch))
+    left.set(xscale='log', yscale='log', xlabel='square root of the pixels',
+             ylabel='milliseconds', title=f'{results[0].case.mode}, '
+             f'batch {results[0].shape[0]}, {results[0].case.dtype}')
+    if len(keys) <= 16:
+        left.legend(fontsize=6)
+    for i, (contestant, points) in enumerate(by_contestant.items()):
+        points.sort()
+        if points:
+            right.plot([x for x, _, _ in points], [y for _, y, _ in points], 'o-',
+                       color=f'C{i}', label=contestant)
+            for x, y, arch in points:
+                right.annotate(arch, (x, y), fontsize=7)
+    smallest = min(results, key=lambda r: prod(r.shape)).shape[2:]
+    right.set(xscale='log', xlabel='milliseconds at '
+              + 'x'.join(map(str, smallest)),
+              ylabel='top-1, % (the reference\'s figure)')
+    right.legend(fontsize=7)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format='png', dpi=120)
+
+
+def _accuracies() -> dict[str, float]:
+    """Return the ImageNet top-1 that the reference reports, by variant."""
+    models = yaml.safe_load(
+        (CONFIGS / 'fastvit' / 'metafile.yml').read_text())['Models']
+    found = {}
+    for model in models:
+        name = model['Name'].split('_')
+        for result in model['Results']:
+            top1 = result['Metrics'].get('reference Top 1 Accuracy')
+            if top1 and name[2:] == ['in1k']:
+                found[name[1]] = top1
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.split(':')[1].strip() for line in lines
+                    if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

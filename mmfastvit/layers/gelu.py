@@ -1,0 +1,52 @@
+"""GELU and the convolution after it, saving only what is before both."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from .compiling import is_compiling
+from .inference import gelu
+
+
+def gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor,
+                stride: tuple[int, int] = (1, 1),
+                padding: tuple[int, int] = (0, 0), groups: int = 1) -> Tensor:
+    """Return conv2d(gelu(x)), (B, C, H, W) -> (B, C', H', W').
+
+    The backward pass computes the exact GELU again, which is cheap; its
+    output, the widest map of a block, would be dear to keep.
+
+    Args:
+        kernel: (C', C / groups, k, k).
+        bias: (C',).
+    """
+    if is_compiling() or not torch.is_grad_enabled():
+        return F.conv2d(gelu(x), kernel, bias, stride, padding, groups=groups)
+    return _GELUConv2d.apply(x, kernel, bias, stride, padding, groups)
+
+
+class _GELUConv2d(Function):
+
+    @staticmethod
+    def forward(ctx, x, kernel, bias, stride, padding, groups):
+        ctx.options = stride, padding, groups
+        ctx.save_for_backward(x, kernel)
+        return F.conv2d(F.gelu(x), kernel, bias, stride, padding, groups=groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernel = ctx.saved_tensors
+        stride, padding, groups = ctx.options
+        # Autocast may have run the convolution in another dtype than x's.
+        activation, kernel = F.gelu(x).to(grad.dtype), kernel.to(grad.dtype)
+        grad_x, grad_kernel, grad_bias = torch.ops.aten.convolution_backward(
+            grad, activation, kernel, [len(kernel)], stride, padding, (1, 1),
+            False, (0, 0), groups, ctx.needs_input_grad[:3])
+        if grad_x is not None:
+            # Into memory that is there already.
+            grad_x = torch.ops.aten.gelu_backward.grad_input(
+                grad_x.to(x.dtype), x, grad_input=activation.to(x.dtype))
+        return grad_x, grad_kernel, grad_bias, None, None, None

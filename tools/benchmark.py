@@ -1,0 +1,60 @@
+"""Time FastViT's forms side by side, and beside timm's network."""
+import argparse
+from itertools import product
+
+from mmfastvit.benchmark import Case, benchmark
+from mmfastvit.benchmark.contestants import DTYPES, FORMS, MEMORY_FORMATS, MODES
+from mmfastvit.benchmark.report import growth, plot, table, write_json
+from mmfastvit.command_line import positive, run
+from mmfastvit.progress import track
+from mmfastvit.variants import VARIANTS
+
+
+def size(text: str) -> tuple[int, int]:
+    """Parse PIXELS or HEIGHTxWIDTH."""
+    sides = [positive(side) for side in text.split('x')]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f'{text}: give 512 or 800x1344')
+    return sides[0], sides[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('names', nargs='*', default=['sa12'],
+                        metavar='VARIANT|CONFIG',
+                        help=f'{", ".join(VARIANTS)}, or a config, whose whole '
+                        'model runs on its own data (default: sa12)')
+    parser.add_argument('--size', nargs='+', type=size, default=[(512, 512)],
+                        help='512 or 800x1344 (default: 512)')
+    parser.add_argument('--batch', nargs='+', type=positive, default=[1])
+    parser.add_argument('--mode', choices=MODES, default='inference',
+                        help='inference, or a training step with the norms on '
+                        'running (frozen) or batch statistics (live)')
+    parser.add_argument('--dtype', choices=DTYPES, default='float32')
+    parser.add_argument('--device', default='cpu', help='cpu (default), cuda, …')
+    parser.add_argument('--form', nargs='+', choices=FORMS,
+                        default=['train', 'deploy'])
+    parser.add_argument('--memory-format', nargs='+', choices=MEMORY_FORMATS,
+                        default=['channels_last'])
+    parser.add_argument('--vs', choices=['timm'],
+                        help='compare with timm, on the same weights')
+    parser.add_argument('--rounds', type=positive, default=10,
+                        help='turns of each contestant (default: 10)')
+    parser.add_argument('--out', metavar='NAME',
+                        help='write NAME.json and a picture, NAME.png')
+    args = parser.parse_args()
+    cases = [Case(name, size, batch, args.mode, args.dtype, args.device,
+                  tuple(args.form), tuple(args.memory_format),
+                  args.vs == 'timm')
+             for name, size, batch in product(args.names, args.size, args.batch)]
+    results = [result for case in track(cases, 'Measuring')
+               for result in benchmark(case, args.rounds)]
+    print(table(results))
+    print(growth(results))
+    if args.out:
+        write_json(results, f'{args.out}.json')
+        plot(results, f'{args.out}.png')
+
+
+if __name__ == '__main__':
+    run(main)
