@@ -7,12 +7,11 @@ ConvFFN and attention and the layer scales, is folded to the end on the way.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 from torch import Tensor
 
 from .errors import CheckpointError
-from .fusion import fold_norm_after, fold_norm_before, fold_scale
+from .fusion import FixedNorm, fold_norm_after, fold_norm_before, fold_scale
 
 StateDict = dict[str, Tensor]
 
@@ -201,10 +200,10 @@ def _finish_folding(weights: StateDict) -> StateDict:
     return weights
 
 
-def _pop_norm(weights: StateDict, name: str) -> SimpleNamespace:
+def _pop_norm(weights: StateDict, name: str) -> FixedNorm:
     """Take a batch norm out of ``weights``; eps is the reference's."""
     weights.pop(f'{name}.num_batches_tracked', None)
-    return SimpleNamespace(eps=1e-5, **{
+    return FixedNorm(eps=1e-5, **{
         part: weights.pop(f'{name}.{part}')
         for part in ('weight', 'bias', 'running_mean', 'running_var')})
 

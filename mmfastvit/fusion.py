@@ -6,15 +6,25 @@ k), or (out, in) for a linear layer; a bias is (out,) or None. Low-precision
 parameters are folded in float32: the result is at least float32, whatever
 autocast says, and the caller casts it back.
 
-``norm`` is a batch norm, or anything with its ``weight``, ``bias``,
-``running_mean``, ``running_var`` and ``eps``.
+``norm`` is a batch norm, or a :class:`FixedNorm`.
 """
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Affine = tuple[Tensor, Tensor]  # kernel, bias
+
+
+class FixedNorm(NamedTuple):
+    """What a batch norm computes with; all but ``eps`` are (C,)."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+    running_mean: Tensor
+    running_var: Tensor
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ def test_two_processes_killed_and_resumed_equal_one(alone, shapes, tmp_path):
     assert 'resumed epoch: 1, iter: 3' in text
     expected = losses(alone)
     assert expected[5] < 0.9 * expected[0]  # it learns, and not by rounding
-    assert_close(mean_losses(tmp_path), expected)
+    # In float32, whose sums depend on how a batch is shared out.
+    assert_close(mean_losses(tmp_path), expected, rtol=2e-6, atol=0)
     before, after = (weights(alone, epoch) for epoch in (1, 2))
     assert distance(weights(tmp_path, 1), before) < 1e-6
     # Rounding is small beside what an epoch changes.

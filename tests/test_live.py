@@ -6,12 +6,12 @@ import sys
 from contextlib import nullcontext
 
 import pytest
+import synchronized_norms
 import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.testing import assert_close
 
-import synchronized_norms
 from helpers import randomize
 from mmfastvit.benchmark.measure import saved_bytes
 from mmfastvit.layers import ConvFFN, NormLinear, RepConv, RepMixer, run_branches

@@ -1,6 +1,7 @@
 """Time, memory, and the least time that the hardware allows."""
+import copy
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 
 Step = Callable[[], object]
@@ -112,9 +114,9 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         step()
-    events = [event for event in record.events() if event.name == '[memory]']
-    changes = [event.cpu_memory_usage for event in sorted(
-        events, key=lambda event: event.time_range.start)]
+    changes = [event.nbytes() for event in sorted(
+        record.profiler.kineto_results.events(), key=lambda e: e.start_ns())
+        if event.name() == '[memory]']
     return int(max(np.cumsum([0, *changes])))
 
 
@@ -145,23 +147,29 @@ def floor(model: nn.Module, x: Tensor, bandwidth: float, rate: float) -> float:
         bandwidth: From :func:`copy_bandwidth`.
         rate: From :func:`matmul_rate`.
     """
-    total = 0.
+    counter = _Layers(bandwidth, rate)
+    with torch.no_grad(), counter:  # where nothing is computed
+        copy.deepcopy(model).to('meta')(x.to('meta'))
+    return counter.seconds
 
-    def add(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
-        nonlocal total
-        moved = sum(t.nbytes for t in (*inputs, output, *layer.parameters()))
-        macs = output.numel() * prod(layer.weight.shape[1:])
-        total += max(moved / bandwidth, macs / rate)
 
-    handles = [layer.register_forward_hook(add) for layer in model.modules()
-               if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    try:
-        with torch.inference_mode():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+class _Layers(TorchDispatchMode):
+    """Adds up what the convolutions and linear layers inside must take."""
+
+    def __init__(self, bandwidth: float, rate: float):
+        super().__init__()
+        self.bandwidth, self.rate, self.seconds = bandwidth, rate, 0.
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.convolution,
+                                   torch.ops.aten.addmm, torch.ops.aten.mm):
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            moved = sum(t.nbytes for t in (*tensors, out))
+            weight = args[1] if out.ndim == 4 else tensors[-1].t()
+            macs = out.numel() * prod(weight.shape[1:])
+            self.seconds += max(moved / self.bandwidth, macs / self.rate)
+        return out
 
 
 def _fastest(call: Step) -> float:

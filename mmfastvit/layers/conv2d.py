@@ -16,8 +16,10 @@ class Conv2d(nn.Conv2d):
 
     oneDNN, PyTorch's CPU library, knows depthwise convolutions of one output
     for each input channel only, and takes two to four times as long for the
-    doubled channels of FastViT's downsampling. Gradients of 7x7 kernels take it
-    twice as long as those of the strips, 7x3, that they can be cut into.
+    doubled channels of FastViT's downsampling. In channels_last, gradients of
+    7x7 kernels take it twice as long as those of the strips, 7x3, that they can
+    be cut into, and the map's gradient longer than a convolution with the kernel
+    turned round, which it is.
     Compilers and exporters see one convolution.
     """
 
@@ -29,10 +31,9 @@ class Conv2d(nn.Conv2d):
             return super()._conv_forward(x, kernel, bias)
         if outputs == 1:
             if (torch.is_grad_enabled() and self.stride == (1, 1)
-                    and self.kernel_size[1] > FAST_WIDTH
-                    and x.dtype == kernel.dtype == torch.float32
+                    and x.dtype == kernel.dtype  # no autocast
                     and x.is_contiguous(memory_format=torch.channels_last)):
-                return _WideDepthwise.apply(x, kernel, bias, self.padding)
+                return _Depthwise.apply(x, kernel, bias, self.padding)
             return super()._conv_forward(x, kernel, bias)
         parts = [super(Conv2d, self)._conv_forward(
             x, kernel[i::outputs], None if bias is None else bias[i::outputs])
@@ -45,12 +46,12 @@ class Conv2d(nn.Conv2d):
         return torch.stack(parts, 2).flatten(1, 2)
 
 
-class _WideDepthwise(Function):
-    """A depthwise convolution of stride 1, its kernel's gradient in strips."""
+class _Depthwise(Function):
+    """A depthwise convolution of stride 1 that keeps the size of its map."""
 
     @staticmethod
     def forward(ctx, x, kernel, bias, padding):
-        ctx.padding, ctx.bias_shape = padding, bias if bias is None else bias.shape
+        ctx.padding = padding
         ctx.save_for_backward(x, kernel)
         return F.conv2d(x, kernel, bias, padding=padding, groups=len(kernel))
 
@@ -58,26 +59,39 @@ class _WideDepthwise(Function):
     @once_differentiable
     def backward(ctx, grad):
         x, kernel = ctx.saved_tensors
-        top, left = ctx.padding
         needs_x, needs_kernel, needs_bias, _ = ctx.needs_input_grad
-        grad_kernel = None
-        grad_x, _, grad_bias = _backward(
-            grad, x, kernel, ctx.bias_shape, ctx.padding,
-            [needs_x, False, needs_bias])
-        if needs_kernel:
-            strips = []
-            for start in range(0, kernel.shape[3], FAST_WIDTH):
-                strip = kernel[..., start:start + FAST_WIDTH]
-                # What the strip sees at its own place in the kernel.
-                seen = F.pad(x, (left - start,
-                                 start + strip.shape[3] - 1 - left))
-                strips.append(_backward(grad, seen, strip, None, (top, 0),
-                                        [False, True, False])[1])
-            grad_kernel = torch.cat(strips, 3)
-        return grad_x, grad_kernel, grad_bias, None
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad_x = F.conv2d(grad, kernel.flip(2, 3), padding=ctx.padding,
+                          groups=len(kernel)) if needs_x else None
+        grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
+        return (grad_x, _kernel_gradient(grad, x, kernel, ctx.padding)
+                if needs_kernel else None, grad_bias, None)
 
 
-def _backward(grad, x, kernel, bias_shape, padding, mask):
-    return torch.ops.aten.convolution_backward(
-        grad, x, kernel, bias_shape, (1, 1), padding, (1, 1), False, (0, 0),
-        len(kernel), mask)
+def _kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,
+                     padding: tuple[int, int]) -> Tensor:
+    """Return the gradient of a depthwise kernel, from strips of it."""
+    def gradient(seen, strip, padding):
+        return torch.ops.aten.convolution_backward(
+            grad, seen, strip, None, (1, 1), padding, (1, 1), False, (0, 0),
+            len(kernel), [False, True, False])[1]
+
+    width = kernel.shape[3]
+    if width <= FAST_WIDTH or min(x.shape[2:]) < width:  # too small for oneDNN
+        return gradient(x, kernel, padding)
+    strips = []
+    for start in range(0, width, FAST_WIDTH):
+        strip = kernel[..., start:start + FAST_WIDTH]
+        left = padding[1] - start  # of the strip, at its own place in the kernel
+        seen = _pad_width(x, left, strip.shape[3] - 1 - left)
+        strips.append(gradient(seen, strip, (padding[0], 0)))
+    return torch.cat(strips, 3)
+
+
+def _pad_width(x: Tensor, left: int, right: int) -> Tensor:
+    """Pad with zeros, or crop; ``F.pad`` would write the whole map twice."""
+    rows = x.permute(0, 2, 3, 1)
+    before, after = (rows.new_zeros((*rows.shape[:2], max(0, width), rows.shape[3]))
+                     for width in (left, right))
+    inside = rows[:, :, max(0, -left):rows.shape[2] + min(0, right)]
+    return torch.cat([before, inside, after], 2).permute(0, 3, 1, 2)

@@ -11,6 +11,7 @@ from .layer_scale import LayerScaled
 from .live import on_batch_statistics
 from .rep_conv import RepConv
 
+
 class ConvFFN(nn.Module):
     """s * fc2(gelu(fc1(norm(conv(x))))), with a depthwise 7x7 convolution.
 
@@ -44,13 +45,13 @@ class ConvFFN(nn.Module):
         if self.conv.is_live():
             # The norm folds into fc1: neither is its output needed.
             (x, [term]), = self.conv.terms(x)
-            kernel, bias = (t.to(kernel.dtype) for t in fold_norm_before(
+            folded, bias = (t.to(kernel.dtype) for t in fold_norm_before(
                 kernel.flatten(1), bias, on_batch_statistics(term.norm, x)))
+            kernel = folded[:, :, None, None]
         else:
             x = self.conv(x)
         kernel_2, bias_2 = self.fc2.kernel_and_bias()
         if runs_in_tiles(x, kernel):
             return feed_forward(x, kernel.flatten(1), bias, kernel_2.flatten(1),
                                 bias_2)
-        x = F.conv2d(x, kernel.reshape_as(self.fc1.weight), bias)
-        return gelu_conv2d(x, kernel_2, bias_2)
+        return gelu_conv2d(F.conv2d(x, kernel, bias), kernel_2, bias_2)

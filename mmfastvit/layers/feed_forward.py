@@ -7,9 +7,9 @@ values again, which takes less time than to write and read a map that memory has
 to be found for.
 """
 from collections.abc import Iterator
+from math import ceil
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -81,7 +81,8 @@ def _tiles(kernel: Tensor, num_buffers: int, *maps: Tensor
     """
     hidden = len(kernel)
     matrices = [x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps]
-    size = min(max(1, TILE // hidden), len(matrices[0]))
+    pixels = len(matrices[0])
+    size = ceil(pixels / ceil(pixels * hidden / TILE))  # all alike
     buffers = [maps[0].new_empty(size, hidden) for _ in range(num_buffers)]
     for tiles in zip(*(matrix.split(size) for matrix in matrices)):
         yield *tiles, *(buffer[:len(tiles[0])] for buffer in buffers)

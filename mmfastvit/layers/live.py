@@ -11,7 +11,6 @@ The weights are differentiable functions of the statistics, by the same algebra
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..fusion import norm_scale_shift, widen
+from ..fusion import FixedNorm, norm_scale_shift, widen
 from .compiling import is_compiling
 from .norm import uses_running_statistics
 
@@ -63,7 +62,7 @@ def sum_of_norms(terms: Terms, residual: bool = False) -> Tensor:
     return _SumOfNorms.apply(terms, residual, *maps, *parameters.values())
 
 
-def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> SimpleNamespace:
+def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> FixedNorm:
     """Return what ``fusion`` needs of ``norm``, its statistics those of ``x``.
 
     Args:
@@ -75,7 +74,7 @@ def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> SimpleNamespace:
 
 
 def with_moments(norms: Sequence[_BatchNorm], moments: Sequence[Moments],
-                 count: int) -> list[SimpleNamespace]:
+                 count: int) -> list[FixedNorm]:
     """Return what ``fusion`` needs of norms of maps whose moments are known.
 
     Args:
@@ -120,7 +119,7 @@ def _combine(terms: Terms, moments: Sequence[Moments], residual: bool
 
 def _resolve(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int,
              factor: Tensor | None = None, centre: Tensor | None = None
-             ) -> SimpleNamespace:
+             ) -> FixedNorm:
     """Return the norm of ``factor * (x + centre)`` with the statistics it uses."""
     if factor is not None:
         factor = widen(factor)
@@ -130,9 +129,8 @@ def _resolve(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int,
         mean, var = norm.running_mean, norm.running_var
     else:
         _track(norm, mean.detach(), var.detach(), count)
-    return SimpleNamespace(
-        weight=norm.weight, bias=norm.bias, eps=norm.eps, running_var=var,
-        running_mean=mean if centre is None else mean - centre)
+    return FixedNorm(norm.weight, norm.bias, norm.eps,
+                     mean if centre is None else mean - centre, var)
 
 
 @torch.no_grad()
@@ -224,7 +222,10 @@ class _SumOfNorms(Function):
     def forward(ctx, terms: Terms, residual: bool, *tensors: Tensor) -> Tensor:
         maps, ctx.parameters = tensors[:len(terms)], tensors[len(terms):]
         ctx.moments = [_moments(x) for x in maps]
-        with torch.enable_grad():
+        # The graph of vectors stays as it is under checkpointing, which would
+        # run the layer again for each vector that is asked for.
+        keep = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+        with torch.enable_grad(), keep:
             for vector in sum(ctx.moments, ()):
                 vector.requires_grad_()
             ctx.vectors = _combine(terms, ctx.moments, residual)
