@@ -12,6 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.testing import assert_close
 
+from conftest import ROOT
 from helpers import randomize
 from mmfastvit.benchmark.measure import saved_bytes
 from mmfastvit.layers import ConvFFN, NormLinear, RepConv, RepMixer, run_branches
@@ -185,7 +186,7 @@ def test_synchronized_over_two_processes(tmp_path):
     """Equal to one process with the whole batch, by one exchange a layer."""
     processes = [subprocess.Popen(
         [sys.executable, synchronized_norms.__file__, str(rank), str(tmp_path)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}) for rank in (0, 1)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     found = [torch.load(tmp_path / f'{rank}.pth', weights_only=True)
              for rank in (0, 1)]

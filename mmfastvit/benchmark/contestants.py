@@ -2,6 +2,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,10 +83,11 @@ class Case:
     def trains(self) -> bool:
         return self.mode != 'inference'
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager:
+        if self.dtype == 'float32':
+            return nullcontext()
         return torch.autocast(torch.device(self.device).type,
-                              getattr(torch, self.dtype),
-                              enabled=self.dtype != 'float32')
+                              getattr(torch, self.dtype))
 
 
 @dataclass

@@ -114,10 +114,11 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         step()
-    changes = [event.nbytes() for event in sorted(
-        record.profiler.kineto_results.events(), key=lambda e: e.start_ns())
-        if event.name() == '[memory]']
-    return int(max(np.cumsum([0, *changes])))
+    events = [event for event in record.profiler.kineto_results.events()
+              if event.name() == '[memory]']
+    clock = 'start_ns' if hasattr(events[0], 'start_ns') else 'start_us'  # torch 2.1
+    events.sort(key=lambda event: getattr(event, clock)())
+    return int(max(np.cumsum([0, *(event.nbytes() for event in events)])))
 
 
 def copy_bandwidth(device: torch.device, dtype: torch.dtype) -> float:
