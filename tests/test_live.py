@@ -184,9 +184,10 @@ def test_saves_its_input_and_its_convolution(name, live_maps, branch_maps):
 
 def test_synchronized_over_two_processes(tmp_path):
     """Equal to one process with the whole batch, by one exchange a layer."""
+    variables = {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     processes = [subprocess.Popen(
         [sys.executable, synchronized_norms.__file__, str(rank), str(tmp_path)],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}) for rank in (0, 1)]
+        env={**os.environ, **variables}) for rank in (0, 1)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     found = [torch.load(tmp_path / f'{rank}.pth', weights_only=True)
              for rank in (0, 1)]
