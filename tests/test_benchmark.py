@@ -61,6 +61,7 @@ def test_inference_is_faster(slower, ratio):
     at_least(ratio, case, 'mmfastvit deploy channels_last', slower)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode, ratio', [('frozen', 1.15), ('live', 1.1)])
 def test_training_is_faster(mode, ratio):
     case = Case('sa12', (512, 512), 2, mode, vs_timm=True)
