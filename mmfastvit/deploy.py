@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
+from .benchmark.measure import measure
 from .errors import ArgumentError, CheckpointError
 from .files import whole_file
 from .layers import run_branches
@@ -158,14 +158,7 @@ def _difference(one: Tensor, other: Tensor) -> float:
     return (one != other).sum().item()
 
 
-def _speedup(slow: Any, fast: Any, x: Any, rounds: int = 5) -> float:
-    """Return the ratio of median times, the two taking turns."""
-    timers = [Timer('f(x)', globals=dict(f=f, x=x),
-                    num_threads=torch.get_num_threads())
-              for f in (slow, fast)]
-    times: tuple[list[float], list[float]] = [], []
-    for _ in range(rounds):
-        for timer, log in zip(timers, times):
-            log.append(timer.timeit(3).mean)
-    slow_time, fast_time = (sorted(log)[rounds // 2] for log in times)
-    return slow_time / fast_time
+def _speedup(slow: Any, fast: Any, x: Any) -> float:
+    """Return the ratio of times, the two taking turns."""
+    return measure(dict(slow=lambda: slow(x), fast=lambda: fast(x)), 'slow',
+                   rounds=5, seconds=0.1)['fast'].ratio

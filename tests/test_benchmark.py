@@ -127,7 +127,7 @@ print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0.)))
     assert found == '4\n'
 
 
-def test_low_precision_and_compiled_forms():
+def test_low_precision():
     results = benchmark(Case('t8', (64, 64), dtype='bfloat16'), 1, 0.)
     assert [r.contestant for r in results] == [
         'mmfastvit train channels_last', 'mmfastvit deploy channels_last']

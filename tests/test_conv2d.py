@@ -26,6 +26,7 @@ def test_depthwise(channels, outputs, kernel, stride, dtype, memory_format):
         grad = torch.randn(out.shape, dtype=dtype)
         assert_close(out, expected)
         assert out.is_contiguous(memory_format=memory_format)
+        # Up to 512 products of normal numbers add up to a gradient.
         assert_close(torch.autograd.grad(out, wanted, grad),
                      torch.autograd.grad(expected, wanted, grad),
                      rtol=1e-5 if dtype == torch.float32 else 1e-10, atol=1e-4

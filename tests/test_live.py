@@ -137,7 +137,7 @@ def test_a_large_mean_loses_no_more_digits(name):
         assert errors[0] <= 3 * errors[1] + 1e-6 * exact[i].abs().max()
 
 
-def test_checkpointing_and_flips_keep_statistics():
+def test_flips_keep_statistics():
     """In float64, over modes and steps, the same as the branches."""
     layer = randomize(RepMixer(8)).double()
     twin = copy.deepcopy(layer)

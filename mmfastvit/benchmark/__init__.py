@@ -1,7 +1,8 @@
 """Time and memory of FastViT's forms, side by side, and beside timm's.
 
-Every comparison is made in one run, on the same weights and inputs, whose
-results are held against each other before anything is timed.
+Every comparison is made in one run, on the same weights and inputs. The maps of
+backbones are held against each other before anything is timed; for whole models
+``tools/reparameterize.py`` does that.
 """
 from dataclasses import asdict, dataclass
 from pathlib import Path

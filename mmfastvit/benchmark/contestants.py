@@ -1,22 +1,20 @@
-"""What is compared: forms of one network, and timm's twin of it."""
+"""What is compared: forms of one network, side by side with timm's."""
 import copy
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbone import FastViT
-from ..conversion import convert_state_dict
 from ..errors import ArgumentError
 from ..memory_format import to_channels_last
 from ..reparam import reparameterize
+from . import timm_twin
 
 MODES = ('inference', 'frozen', 'live')
 FORMS = ('train', 'deploy', 'compiled')
@@ -204,11 +202,12 @@ def whole_models(case: Case, cfg: Config) -> list[Contestant]:
 def _backbones(case: Case) -> Iterator[_Entry]:
     ours = _randomize(FastViT(case.name, out_norm_cfg=None))
     if case.vs_timm:
-        theirs, form = _timm_twin(ours, case.name), 'train form'
+        theirs, form = _randomize(timm_twin.build(case.name)), 'train form'
+        ours.load_state_dict(timm_twin.our_weights(theirs))
         if not case.trains:
             from timm.utils.model import reparameterize_model
             theirs, form = reparameterize_model(theirs.eval()), 're-parameterized'
-        theirs = _without_crash(theirs.train(case.mode == 'live'))
+        theirs.train(case.mode == 'live')
         for memory_format in ('contiguous', 'channels_last'):
             yield _Entry('timm', form, theirs, memory_format)
         if 'compiled' in case.forms:
@@ -223,43 +222,6 @@ def _own(case: Case, model: nn.Module) -> Iterator[_Entry]:
         ready = model if case.trains or form == 'train' else reparameterize(model)
         for memory_format in case.memory_formats:
             yield _Entry('mmfastvit', form, ready, memory_format)
-
-
-def _timm_twin(model: FastViT, arch: str) -> nn.Module:
-    """Return timm's network, and copy its weights into ``model``."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ArgumentError('comparing with timm needs it: pip install timm, or '
-                            'leave out --vs timm.') from error
-    twin = _randomize(timm.create_model(f'fastvit_{arch.lower()}',
-                                        features_only=True))
-    # To extract features timm flattens itself: stages.0 is stages_0 there.
-    model.load_state_dict(convert_state_dict({
-        re.sub(r'^(stem|stages)_', r'\1.', name): tensor
-        for name, tensor in twin.state_dict().items()}))
-    return twin
-
-
-class _PickFirst(nn.Conv2d):
-    """A strided 1x1 convolution of the pixels that it sees."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        step_h, step_w = self.stride
-        return F.conv2d(x[:, :, ::step_h, ::step_w], self.weight, self.bias)
-
-
-def _without_crash(model: nn.Module) -> nn.Module:
-    """Give timm's stem what ours has, so that it can train in channels_last.
-
-    There, the backward pass of a dense 1x1 convolution of stride 2 with few
-    channels corrupts memory in torch 2.11 on CPUs (see ``RepConv``).
-    """
-    for conv in model.modules():
-        if (isinstance(conv, nn.Conv2d) and conv.groups == 1
-                and conv.kernel_size == (1, 1) and conv.stride != (1, 1)):
-            conv.__class__ = _PickFirst
-    return model
 
 
 def _randomize(model: nn.Module) -> nn.Module:

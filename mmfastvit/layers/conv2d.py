@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .compiling import is_compiling
+from .compiling import is_traced
 
 FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
 
@@ -27,7 +27,7 @@ class Conv2d(nn.Conv2d):
                       bias: Tensor | None) -> Tensor:
         outputs = self.out_channels // self.groups
         if (self.groups != self.in_channels or x.device.type != 'cpu'
-                or is_compiling() or torch.jit.is_tracing()):
+                or is_traced()):
             return super()._conv_forward(x, kernel, bias)
         if outputs == 1:
             if (torch.is_grad_enabled() and self.stride == (1, 1)

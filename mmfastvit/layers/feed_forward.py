@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .compiling import is_compiling
+from .compiling import is_traced
 
 TILE = 2**20  # hidden values in one tile: 4 MB
 
@@ -23,7 +23,7 @@ def runs_in_tiles(x: Tensor, kernel: Tensor) -> bool:
     """Whether ``feed_forward`` takes this map, and nothing looks inside."""
     return (x.device.type == 'cpu' and x.dtype == kernel.dtype  # not autocast
             and x.is_contiguous(memory_format=torch.channels_last)
-            and not (is_compiling() or torch.jit.is_tracing()))
+            and not is_traced())
 
 
 def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,

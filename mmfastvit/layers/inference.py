@@ -4,13 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .compiling import is_compiling
+from .compiling import is_traced
 
 
 def overwrites() -> bool:
     """Whether intermediate maps may be overwritten."""
-    return not (torch.is_grad_enabled() or is_compiling()
-                or torch.jit.is_tracing())
+    return not (torch.is_grad_enabled() or is_traced())
 
 
 def gelu(x: Tensor) -> Tensor:

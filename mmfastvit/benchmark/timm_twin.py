@@ -1,0 +1,47 @@
+"""timm's FastViT, the peer that a user would take instead."""
+import re
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..conversion import StateDict, convert_state_dict
+from ..errors import ArgumentError
+
+
+def build(arch: str) -> nn.Module:
+    """Return timm's network of a variant, giving the maps of its four stages.
+
+    Its stem has what ours has, so that it can train in channels_last: there, the
+    backward pass of a dense 1x1 convolution of stride 2 with few channels
+    corrupts memory in torch 2.11 on CPUs.
+
+    Raises:
+        ArgumentError: timm is missing.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ArgumentError('comparing with timm needs it: pip install timm, or '
+                            'leave out --vs timm.') from error
+    twin = timm.create_model(f'fastvit_{arch.lower()}', features_only=True)
+    for conv in twin.modules():
+        if (isinstance(conv, nn.Conv2d) and conv.groups == 1
+                and conv.kernel_size == (1, 1) and conv.stride != (1, 1)):
+            conv.__class__ = _PickFirst
+    return twin
+
+
+def our_weights(twin: nn.Module) -> StateDict:
+    """Return the twin's weights under our names."""
+    # To extract features timm flattens itself: stages.0 is stages_0 there.
+    return convert_state_dict({
+        re.sub(r'^(stem|stages)_', r'\1.', name): tensor
+        for name, tensor in twin.state_dict().items()})
+
+
+class _PickFirst(nn.Conv2d):
+    """A strided 1x1 convolution of the pixels that it sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step_h, step_w = self.stride
+        return F.conv2d(x[:, :, ::step_h, ::step_w], self.weight, self.bias)
