@@ -108,6 +108,15 @@ def test_the_first_layer_needs_but_one_convolution(norm):
     assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
+def test_statistics_are_exact_under_autocast():
+    layer = randomize(RepConv(3, 48, (3, 1), 2))
+    twin, x = copy.deepcopy(layer), torch.randn(2, 3, 32, 32) + 3
+    twin(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert_close(layer.state_dict(), twin.state_dict(), rtol=1e-6, atol=1e-6)
+
+
 def test_the_first_layer_saves_its_image_alone():
     layer = RepConv(3, 48, (3, 1), 2)
     x = torch.randn(2, 3, 128, 128)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import assert_outputs_close, build, build_model, make_batch
 from mmfastvit import reparameterize
+from mmfastvit.benchmark.contestants import Case, backbones
 from mmfastvit.memory_format import to_channels_last
 
 
@@ -41,6 +43,43 @@ def test_channels_last_gives_the_same_features(deploy):
         model = model.to(memory_format=torch.channels_last)
         actual = model(x.contiguous(memory_format=torch.channels_last))
     assert_outputs_close(actual, expected, 1e-5)
+
+
+BATCH = 2
+
+
+class Maps(TorchDispatchMode):
+    """Records which operations copy maps, and which write NCHW ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.copies, self.contiguous = [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if isinstance(out, torch.Tensor) and out.ndim > 2 and len(out) == BATCH:
+            if name in ('clone', '_to_copy'):
+                self.copies.append((name, out.shape))
+            elif out.ndim == 4 and name in (
+                    'convolution', 'gelu', 'gelu_', 'add', 'add_', 'addcmul'):
+                if not out.is_contiguous(memory_format=torch.channels_last):
+                    self.contiguous.append((name, out.shape))
+        return out
+
+
+@pytest.mark.parametrize('mode, forms', [
+    ('inference', ('train', 'deploy')), ('frozen', ('train', )),
+    ('live', ('train', ))])
+@pytest.mark.parametrize('arch', ['t8', 'sa12'])
+def test_no_map_is_copied(arch, mode, forms):
+    """At stage borders, in attention, for the neck; forward and backward."""
+    for model in backbones(Case(arch, (128, 96), BATCH, mode, forms=forms)):
+        with Maps() as maps:
+            model.step()
+        assert (maps.copies, maps.contiguous) == ([], [])
+        for x in model.forward():
+            assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mmcv_s_operators_get_contiguous_maps():

@@ -68,7 +68,6 @@ class Attention(nn.Module):
     def __init__(self, channels: int, layer_scale_init_value: float = 1e-5,
                  norm_cfg: dict = dict(type='BN')):
         super().__init__()
-        self.num_heads = channels // HEAD_CHANNELS
         self.qkv = NormLinear(channels, 3 * channels, norm_cfg)
         self.proj = LayerScaled(nn.Linear(channels, channels),
                                 layer_scale_init_value)
@@ -79,8 +78,8 @@ class Attention(nn.Module):
         """Map (B, C, H, W) -> (B, C, H, W)."""
         size = x.shape[2:]
         tokens = self.qkv(x.flatten(2).transpose(1, 2))  # (B, N, 3C)
-        q, k, v = (tokens.unflatten(2, (3, self.num_heads, HEAD_CHANNELS))
-                   .permute(2, 0, 3, 1, 4))  # (B, heads, N, 32) each
+        q, k, v = (part.unflatten(2, (-1, HEAD_CHANNELS)).transpose(1, 2)
+                   for part in tokens.chunk(3, 2))  # (B, heads, N, 32) each
         out = F.scaled_dot_product_attention(q, k, v)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, N, C)
         return out.transpose(1, 2).unflatten(2, size)

@@ -46,6 +46,34 @@ class Conv2d(nn.Conv2d):
         return torch.stack(parts, 2).flatten(1, 2)
 
 
+def pick(x: Tensor, stride: tuple[int, int]) -> Tensor:
+    """Return every stride-th row and column of (B, C, H, W)."""
+    if is_traced():
+        return x[:, :, ::stride[0], ::stride[1]]
+    return _Pick.apply(x, *stride)
+
+
+class _Pick(Function):
+    """A slice whose gradient has the memory format of its input.
+
+    PyTorch's own is contiguous, and so would be all that is computed from it.
+    """
+
+    @staticmethod
+    def forward(ctx, x, step_h, step_w):
+        ctx.place = slice(None), slice(None), slice(None, None, step_h), \
+            slice(None, None, step_w)
+        ctx.like = torch.empty_like(x, device='meta')
+        return x[ctx.place]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        grad_x = torch.zeros_like(ctx.like, device=grad.device)
+        grad_x[ctx.place] = grad
+        return grad_x, None, None
+
+
 class _Depthwise(Function):
     """A depthwise convolution of stride 1 that keeps the size of its map."""
 

@@ -1,6 +1,7 @@
 """RepConv: parallel convolutions that fold into one."""
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from ..fusion import (
     pad_kernel,
     widen,
 )
-from .conv2d import Conv2d
+from .conv2d import Conv2d, pick
 from .live import Term, Terms, sum_of_norms, with_moments
 from .norm import build_norm
 from .reparameterizable import Reparameterizable
@@ -45,8 +46,7 @@ class ConvNorm(nn.Module):
         pass, which in torch 2.11 corrupts memory below 16 channels in
         channels_last (tests/test_memory_format.py).
         """
-        step_h, step_w = self.conv.stride
-        return x if step_h == step_w == 1 else x[:, :, ::step_h, ::step_w]
+        return x if self.conv.stride == (1, 1) else pick(x, self.conv.stride)
 
     @property
     def only_scales(self) -> bool:
@@ -145,17 +145,19 @@ class RepConv(Reparameterizable):
         each branch's statistics: its kernel k has mean k m and variance k S k.
         """
         op = self.main
-        patches = F.unfold(widen(x), op.kernel_size, padding=op.padding,
-                           stride=op.stride).transpose(0, 1).flatten(1)
-        mean = patches.mean(1, keepdim=True)
-        patches = patches - mean
-        covariance = patches @ patches.t() / patches.shape[1]
         kernels = [pad_kernel(widen(branch.conv.weight), op.kernel_size[0])
                    for branch in self.convs]
-        moments = [((k @ mean).squeeze(1), ((k @ covariance) * k).sum(1))
-                   for k in (kernel.flatten(1) for kernel in kernels)]
+        with torch.autocast(x.device.type, enabled=False):
+            patches = F.unfold(widen(x), op.kernel_size, padding=op.padding,
+                               stride=op.stride)  # (B, values of a patch, patches)
+            mean = patches.mean((0, 2), keepdim=True)[0]
+            patches = patches - mean
+            count = len(patches) * patches.shape[2]
+            covariance = (patches @ patches.transpose(1, 2)).sum(0) / count
+            moments = [((k @ mean).squeeze(1), ((k @ covariance) * k).sum(1))
+                       for k in (kernel.flatten(1) for kernel in kernels)]
         norms = with_moments([branch.norm for branch in self.convs], moments,
-                             patches.shape[1])
+                             count)
         folded = [fold_norm_after(kernel, None, norm)
                   for kernel, norm in zip(kernels, norms)]
         kernel, bias = (sum(parts).to(op.weight.dtype) for parts in zip(*folded))
