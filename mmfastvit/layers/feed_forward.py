@@ -2,9 +2,8 @@
 
 Every pixel of the map stands for itself. So the hidden map, four times as wide as
 a block, never has to exist: each tile of it stays in the caches. In training,
-nothing but the input is saved, and the backward pass computes a tile's hidden
-values again, which takes less time than to write and read a map that memory has
-to be found for.
+where a block is narrow and its map large, nothing but the input is saved, and the
+backward pass computes a tile's hidden values again; wide blocks keep theirs.
 """
 from collections.abc import Iterator
 from math import ceil
@@ -17,6 +16,12 @@ from torch.autograd.function import once_differentiable
 from .compiling import is_traced
 
 TILE = 2**20  # hidden values in one tile: 4 MB
+LARGE_TILE = 2**22  # the same where nothing else is held, and calls cost more
+HAS_ONEDNN = (torch.backends.mkldnn.is_available()
+              and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
+# Channels from which, in training, computing the hidden map twice takes longer
+# than to find memory for it: fc1 needs C multiplications for each value.
+KEEPS_FROM = 128
 
 
 def runs_in_tiles(x: Tensor, kernel: Tensor) -> bool:
@@ -36,32 +41,44 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
         kernel_2: (C, hidden).
         bias_2: (C,).
     """
-    return _FeedForward.apply(x, kernel_1, bias_1, kernel_2, bias_2)
+    keeps = torch.is_grad_enabled() and x.shape[1] >= KEEPS_FROM
+    return _FeedForward.apply(keeps, x, kernel_1, bias_1, kernel_2, bias_2)
 
 
 class _FeedForward(Function):
 
     @staticmethod
-    def forward(ctx, x, kernel_1, bias_1, kernel_2, bias_2):
-        ctx.save_for_backward(x, kernel_1, bias_1, kernel_2)
+    def forward(ctx, keeps, x, kernel_1, bias_1, kernel_2, bias_2):
+        kept = [x.new_empty(x[:, 0].numel(), len(kernel_1))] if keeps else []
+        ctx.save_for_backward(x, kernel_1, bias_1, kernel_2, *kept)
         out = torch.empty_like(x)
-        for pixels, result, hidden in _tiles(kernel_1, 1, x, out):
+        if x.dtype == torch.float32 and HAS_ONEDNN and not keeps:
+            for pixels, result in _tiles(LARGE_TILE, kernel_1, 0, _matrix(x),
+                                         _matrix(out)):
+                hidden = _linear(pixels, kernel_1, bias_1, 'gelu')
+                result.copy_(_linear(hidden, kernel_2, bias_2, 'none'))
+            return out
+        for pixels, result, hidden, *buffer in _tiles(
+                TILE, kernel_1, 1, _matrix(x), _matrix(out), *kept):
+            activation = buffer[0] if keeps else hidden
             torch.addmm(bias_1, pixels, kernel_1.t(), out=hidden)
-            torch.addmm(bias_2, torch.ops.aten.gelu_(hidden), kernel_2.t(),
-                        out=result)
+            torch.ops.aten.gelu.out(hidden, out=activation)
+            torch.addmm(bias_2, activation, kernel_2.t(), out=result)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, kernel_1, bias_1, kernel_2 = ctx.saved_tensors
+        x, kernel_1, bias_1, kernel_2, *kept = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x)
         grad_1, grad_2 = torch.zeros_like(kernel_1), torch.zeros_like(kernel_2)
         grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), grad.sum((0, 2, 3))
         for pixels, of_out, of_x, hidden, activation, of_hidden in _tiles(
-                kernel_1, 3, x, grad, grad_x):
-            torch.addmm(bias_1, pixels, kernel_1.t(), out=hidden)
+                TILE, kernel_1, 2 if kept else 3,
+                *map(_matrix, (x, grad, grad_x)), *kept):
+            if not kept:
+                torch.addmm(bias_1, pixels, kernel_1.t(), out=hidden)
             torch.ops.aten.gelu.out(hidden, out=activation)
             grad_2.addmm_(of_out.t(), activation)
             torch.mm(of_out, kernel_2, out=activation)
@@ -70,19 +87,32 @@ class _FeedForward(Function):
             grad_1.addmm_(of_hidden.t(), pixels)
             grad_bias_1 += of_hidden.sum(0)
             torch.mm(of_hidden, kernel_1, out=of_x)
-        return grad_x, grad_1, grad_bias_1, grad_2, grad_bias_2
+        return None, grad_x, grad_1, grad_bias_1, grad_2, grad_bias_2
 
 
-def _tiles(kernel: Tensor, num_buffers: int, *maps: Tensor
-           ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the same pixels of all maps, as matrices (pixels, C), and buffers.
+def _matrix(x: Tensor) -> Tensor:
+    """(B, C, H, W) in channels_last -> (pixels, C), the same memory."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
-    A buffer is (pixels, hidden) and the same memory each time.
+
+def _linear(x: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """Map (pixels, C) -> (pixels, C'), in one go with the exact GELU.
+
+    By oneDNN, as PyTorch's own compiler does.
     """
-    hidden = len(kernel)
-    matrices = [x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps]
-    pixels = len(matrices[0])
-    size = ceil(pixels / ceil(pixels * hidden / TILE))  # all alike
-    buffers = [maps[0].new_empty(size, hidden) for _ in range(num_buffers)]
+    return torch.ops.mkldnn._linear_pointwise(x, kernel, bias, activation, [],
+                                              'none')
+
+
+def _tiles(values: int, kernel: Tensor, num_buffers: int, *matrices: Tensor
+           ) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same pixels of all matrices, then buffers.
+
+    A buffer is (pixels, hidden), of up to ``values``, and the same memory each
+    time.
+    """
+    hidden, pixels = len(kernel), len(matrices[0])
+    size = ceil(pixels / ceil(pixels * hidden / values))  # all alike
+    buffers = [kernel.new_empty(size, hidden) for _ in range(num_buffers)]
     for tiles in zip(*(matrix.split(size) for matrix in matrices)):
         yield *tiles, *(buffer[:len(tiles[0])] for buffer in buffers)

@@ -1,0 +1,47 @@
+"""fc2(gelu(fc1(x))) in tiles: the same numbers, whatever is kept."""
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from mmfastvit.layers import feed_forward
+
+
+@pytest.mark.parametrize('tile', [1, 100, 2**20])
+@pytest.mark.parametrize('keeps_from', [1, 1000])
+def test_equals_the_plain_operations(tile, keeps_from, monkeypatch):
+    monkeypatch.setattr(feed_forward, 'TILE', tile)
+    monkeypatch.setattr(feed_forward, 'KEEPS_FROM', keeps_from)
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 5, 3, dtype=torch.float64)
+    tensors = [x.contiguous(memory_format=torch.channels_last)] + [
+        torch.randn(shape, dtype=torch.float64)
+        for shape in ((12, 8), (12, ), (8, 12), (8, ))]
+    x, kernel_1, bias_1, kernel_2, bias_2 = [t.requires_grad_() for t in tensors]
+    assert feed_forward.runs_in_tiles(x, kernel_1)
+    out = feed_forward.feed_forward(x, kernel_1, bias_1, kernel_2, bias_2)
+    expected = F.conv2d(F.gelu(F.conv2d(x, kernel_1[:, :, None, None], bias_1)),
+                        kernel_2[:, :, None, None], bias_2)
+    grad = torch.randn_like(expected)
+    assert_close(out, expected)
+    assert_close(torch.autograd.grad(out, tensors, grad),
+                 torch.autograd.grad(expected, tensors, grad))
+    with torch.no_grad():
+        assert_close(feed_forward.feed_forward(*tensors), expected)
+        monkeypatch.setattr(feed_forward, 'LARGE_TILE', tile)
+        singles = [tensor.float() for tensor in tensors]
+        assert_close(feed_forward.feed_forward(*singles).double(), expected,
+                     rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('channels, keeps', [(64, False), (128, True)])
+def test_wide_blocks_keep_their_hidden_map(channels, keeps):
+    x = torch.randn(1, channels, 4, 4, requires_grad=True).contiguous(
+        memory_format=torch.channels_last)
+    kernel = torch.randn(4 * channels, channels)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: saved.append(tuple(t.shape)), lambda t: t):
+        feed_forward.feed_forward(x, kernel, torch.zeros(4 * channels), kernel.t(),
+                                  torch.zeros(channels))
+    assert ((16, 4 * channels) in saved) == keeps
