@@ -22,7 +22,7 @@ help:
 	@echo 'make clean          remove the environments and what the demos made'
 
 $(READY): setup.py requirements/onedl.txt requirements/test.txt \
-		tools/make_environment.py
+		requirements/export.txt tools/make_environment.py
 	$(PYTHON) tools/make_environment.py $(VENV)
 
 $(READY_UPSTREAM): setup.py requirements/upstream.txt requirements/test.txt \

@@ -38,5 +38,5 @@ setup(
         'torch>=2.1',  # what mmcv's last upstream releases were made for
     ],
     extras_require={name: requirements(name)
-                    for name in ('onedl', 'upstream', 'test')},
+                    for name in ('onedl', 'upstream', 'test', 'export')},
 )

@@ -25,6 +25,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def size(text: str) -> tuple[int, int]:
+    """Parse PIXELS or HEIGHTxWIDTH."""
+    sides = [positive(side) for side in text.split('x')]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f'{text}: give 512 or 800x1344')
+    return sides[0], sides[-1]
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what all tools that read a config take."""
     parser.add_argument('config', help='config file')

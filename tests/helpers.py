@@ -78,6 +78,7 @@ def assert_outputs_close(actual, expected, relative: float) -> None:
 
 TASKS = {  # what a T8 changes in the config of each task on the shapes
     'maskrcnn': {'model.neck.in_channels': [48, 96, 192, 384]},
+    'retinanet': {'model.neck.in_channels': [96, 192, 384]},
     'fpn': {'model.neck.in_channels': [48, 96, 192, 384]},
     'classifier': {'model.neck.in_channels': 384, 'model.head.in_channels': 768},
 }
@@ -85,7 +86,9 @@ TASKS = {  # what a T8 changes in the config of each task on the shapes
 
 def shapes_case(task: str, root: Path, folder: Path) -> tuple[Config, Path]:
     """Return a T8's config on the shapes in ``root``, and a checkpoint of it."""
-    name = 'fastvit' if task == 'classifier' else f'{task}_fastvit'
+    name = {'classifier': 'fastvit_sa12_shapes',
+            'retinanet': 'retinanet_fastvit_sa12_custom'}.get(
+                task, f'{task}_fastvit_sa12_shapes')
     options = {'model.backbone.arch': 't8', **TASKS[task]}
     for split in ('train', 'val', 'test'):
         options |= {
@@ -93,10 +96,10 @@ def shapes_case(task: str, root: Path, folder: Path) -> tuple[Config, Path]:
                 f'{root}/crops' if task == 'classifier' else f'{root}/',
             f'{split}_dataloader.num_workers': 0,
             f'{split}_dataloader.persistent_workers': False}
-        if task == 'maskrcnn' and split != 'train':
+        if task in ('maskrcnn', 'retinanet') and split != 'train':
             options[f'{split}_evaluator.ann_file'] = \
                 f'{root}/annotations/instances_val.json'
-    cfg = load_config(ROOT / 'configs' / f'{name}_sa12_shapes.py', options,
+    cfg = load_config(ROOT / 'configs' / f'{name}.py', options,
                       work_dir=folder / 'work')
     model = randomize(build_runner(copy.deepcopy(cfg)).model)
     if task == 'classifier':  # scores that roundings tell apart

@@ -5,17 +5,9 @@ from itertools import product
 from mmfastvit.benchmark import Case, benchmark
 from mmfastvit.benchmark.contestants import DTYPES, FORMS, MEMORY_FORMATS, MODES
 from mmfastvit.benchmark.report import growth, plot, table, write_json
-from mmfastvit.command_line import positive, run
+from mmfastvit.command_line import positive, run, size
 from mmfastvit.progress import track
 from mmfastvit.variants import VARIANTS
-
-
-def size(text: str) -> tuple[int, int]:
-    """Parse PIXELS or HEIGHTxWIDTH."""
-    sides = [positive(side) for side in text.split('x')]
-    if len(sides) > 2:
-        raise argparse.ArgumentTypeError(f'{text}: give 512 or 800x1344')
-    return sides[0], sides[-1]
 
 
 def main() -> None:

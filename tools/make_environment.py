@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Files of requirements/, and the Pythons that their torch is built for.
 PYTHONS = {'onedl': ('3.10', '3.11', '3.12'), 'upstream': ('3.10', '3.11')}
+# Upstream's torch is too old to export.
+EXTRAS = {'onedl': ('onedl', 'test', 'export'), 'upstream': ('upstream', 'test')}
 BUILD = ['wheel', 'packaging', 'ninja', 'psutil']  # what mmcv's build imports
 CHECK = '''
 import cv2, torch
@@ -62,7 +64,7 @@ def main() -> None:
     wheel = mmcv_wheel(python, next(pin for pin in pins if 'mmcv==' in pin))
     say('Installing the OpenMMLab packages and mmfastvit')
     pip(python, 'install', '-q', '--no-build-isolation', wheel, '-e',
-        f'{ROOT}[{args.requirements},test]')
+        f'{ROOT}[{",".join(EXTRAS[args.requirements])}]')
     use_headless_opencv(python)
     check(python)
     (folder / '.ready').touch()

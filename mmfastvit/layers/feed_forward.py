@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 from .compiling import is_traced
 
 TILE = 2**20  # hidden values in one tile: 4 MB
-LARGE_TILE = 2**22  # the same where nothing else is held, and calls cost more
 HAS_ONEDNN = (torch.backends.mkldnn.is_available()
               and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
 # Channels from which, in training, computing the hidden map twice takes longer
@@ -53,13 +52,12 @@ class _FeedForward(Function):
         ctx.save_for_backward(x, kernel_1, bias_1, kernel_2, *kept)
         out = torch.empty_like(x)
         if x.dtype == torch.float32 and HAS_ONEDNN and not keeps:
-            for pixels, result in _tiles(LARGE_TILE, kernel_1, 0, _matrix(x),
-                                         _matrix(out)):
+            for pixels, result in _tiles(kernel_1, 0, _matrix(x), _matrix(out)):
                 hidden = _linear(pixels, kernel_1, bias_1, 'gelu')
                 result.copy_(_linear(hidden, kernel_2, bias_2, 'none'))
             return out
         for pixels, result, hidden, *buffer in _tiles(
-                TILE, kernel_1, 1, _matrix(x), _matrix(out), *kept):
+                kernel_1, 1, _matrix(x), _matrix(out), *kept):
             activation = buffer[0] if keeps else hidden
             torch.addmm(bias_1, pixels, kernel_1.t(), out=hidden)
             torch.ops.aten.gelu.out(hidden, out=activation)
@@ -75,8 +73,7 @@ class _FeedForward(Function):
         grad_1, grad_2 = torch.zeros_like(kernel_1), torch.zeros_like(kernel_2)
         grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), grad.sum((0, 2, 3))
         for pixels, of_out, of_x, hidden, activation, of_hidden in _tiles(
-                TILE, kernel_1, 2 if kept else 3,
-                *map(_matrix, (x, grad, grad_x)), *kept):
+                kernel_1, 2 if kept else 3, *map(_matrix, (x, grad, grad_x)), *kept):
             if not kept:
                 torch.addmm(bias_1, pixels, kernel_1.t(), out=hidden)
             torch.ops.aten.gelu.out(hidden, out=activation)
@@ -104,15 +101,14 @@ def _linear(x: Tensor, kernel: Tensor, bias: Tensor, activation: str) -> Tensor:
                                               'none')
 
 
-def _tiles(values: int, kernel: Tensor, num_buffers: int, *matrices: Tensor
+def _tiles(kernel: Tensor, num_buffers: int, *matrices: Tensor
            ) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same pixels of all matrices, then buffers.
 
-    A buffer is (pixels, hidden), of up to ``values``, and the same memory each
-    time.
+    A buffer is (pixels, hidden) and the same memory each time.
     """
     hidden, pixels = len(kernel), len(matrices[0])
-    size = ceil(pixels / ceil(pixels * hidden / values))  # all alike
+    size = ceil(pixels / ceil(pixels * hidden / TILE))  # all alike
     buffers = [kernel.new_empty(size, hidden) for _ in range(num_buffers)]
     for tiles in zip(*(matrix.split(size) for matrix in matrices)):
         yield *tiles, *(buffer[:len(tiles[0])] for buffer in buffers)
