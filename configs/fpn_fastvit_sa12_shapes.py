@@ -28,7 +28,10 @@ train_dataloader = dict(
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
             resize,
-            dict(type='RandomFlip', prob=0.5),
+            dict(
+                type='RandomFlip',
+                prob=[0.25, 0.25, 0.25],  # shapes look the same either way up
+                direction=['horizontal', 'vertical', 'diagonal']),
             dict(type='PackSegInputs'),
         ]))
 val_dataloader = dict(
@@ -44,11 +47,11 @@ val_dataloader = dict(
         ]))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=800, val_interval=800)
-default_hooks = dict(checkpoint=dict(interval=800))
+train_cfg = dict(max_iters=900, val_interval=900)
+default_hooks = dict(checkpoint=dict(interval=900))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=50),
-    dict(type='PolyLR', power=0.9, eta_min=0., end=800, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0., end=900, by_epoch=False),
 ]
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.))
