@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..config_inheritance import CONFIGS
@@ -77,49 +78,57 @@ def write_json(results: Sequence[Result], path: str) -> None:
 
 
 def plot(results: Sequence[Result], path: str) -> None:
-    """Draw time against size, and published accuracy against time, as PNG.
+    """Draw published accuracy against time and, of several sizes, growth, as PNG.
 
     The accuracies are the reference's, at 256x256; the times are those of the
     smallest size that was measured.
     """
-    figure = Figure((11, 4.5), layout='constrained')
-    left, right = figure.subplots(1, 2)
+    sizes = sorted({r.shape[2:] for r in results}, key=prod)
+    figure = Figure((5.5 * min(len(sizes), 2), 4.5), layout='constrained')
+    panels = figure.subplots(1, min(len(sizes), 2), squeeze=False)[0]
+    own = results[0]
+    _plot_accuracy(panels[0], [r for r in results if r.shape[2:] == sizes[0]])
+    panels[0].set(
+        xscale='log', xlabel='milliseconds at ' + 'x'.join(map(str, sizes[0])),
+        ylabel='top-1, % (the reference\'s figure)',
+        title=f'{own.case.mode}, batch {own.shape[0]}, {own.case.dtype}')
+    if len(sizes) > 1:
+        _plot_growth(panels[1], results)
+        panels[1].set(xscale='log', yscale='log', ylabel='milliseconds',
+                      xlabel='square root of the pixels')
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format='png', dpi=120)
+
+
+def _plot_accuracy(axes: Axes, results: Sequence[Result]) -> None:
     accuracies = _accuracies()
+    known = [r for r in results if r.case.name in accuracies]
+    for contestant in dict.fromkeys(r.contestant for r in known):
+        points = sorted((r.median * 1e3, accuracies[r.case.name], r.case.name)
+                        for r in known if r.contestant == contestant)
+        axes.plot([x for x, _, _ in points], [y for _, y, _ in points], 'o-',
+                  label=contestant)
+    if known:  # the names are beside the last contestant's points
+        for x, y, name in points:
+            axes.annotate(name, (x, y), fontsize=8, ha='right', va='bottom')
+        axes.legend(fontsize=7, loc='lower right')
+
+
+def _plot_growth(axes: Axes, results: Sequence[Result]) -> None:
     keys = dict.fromkeys((r.case.name, r.contestant) for r in results)
     archs = list(dict.fromkeys(name for name, _ in keys))
     contestants = list(dict.fromkeys(contestant for _, contestant in keys))
-    by_contestant = {contestant: [] for contestant in contestants}
     for arch, contestant in keys:
         own = sorted((r for r in results if (r.case.name, r.contestant)
                       == (arch, contestant)), key=lambda r: prod(r.shape))
-        style = dict(color=f'C{archs.index(arch)}', marker='os^vDPX'[
-            contestants.index(contestant) % 7], linestyle=(
-                '--' if contestant.startswith('timm') else '-'))
-        left.plot([prod(r.shape[2:]) ** 0.5 for r in own],
-                  [r.median * 1e3 for r in own], **style,
+        axes.plot([prod(r.shape[2:]) ** 0.5 for r in own],
+                  [r.median * 1e3 for r in own],
+                  color=f'C{archs.index(arch)}',
+                  marker='os^vDPX'[contestants.index(contestant) % 7],
+                  linestyle='--' if contestant.startswith('timm') else '-',
                   label=f'{Path(arch).stem} {contestant}')
-        if arch in accuracies:
-            by_contestant[contestant].append(
-                (own[0].median * 1e3, accuracies[arch], arch))
-    left.set(xscale='log', yscale='log', xlabel='square root of the pixels',
-             ylabel='milliseconds', title=f'{results[0].case.mode}, '
-             f'batch {results[0].shape[0]}, {results[0].case.dtype}')
     if len(keys) <= 16:
-        left.legend(fontsize=6)
-    for i, (contestant, points) in enumerate(by_contestant.items()):
-        points.sort()
-        if points:
-            right.plot([x for x, _, _ in points], [y for _, y, _ in points], 'o-',
-                       color=f'C{i}', label=contestant)
-            for x, y, arch in points:
-                right.annotate(arch, (x, y), fontsize=7)
-    smallest = min(results, key=lambda r: prod(r.shape)).shape[2:]
-    right.set(xscale='log', xlabel='milliseconds at '
-              + 'x'.join(map(str, smallest)),
-              ylabel='top-1, % (the reference\'s figure)')
-    right.legend(fontsize=7)
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, format='png', dpi=120)
+        axes.legend(fontsize=6)
 
 
 def _accuracies() -> dict[str, float]:
