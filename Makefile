@@ -39,20 +39,25 @@ env: $(READY)
 demo: CONFIG := configs/maskrcnn_fastvit_sa12_shapes.py
 demo-seg: CONFIG := configs/fpn_fastvit_sa12_shapes.py
 demo-cls: CONFIG := configs/fastvit_sa12_shapes.py
+demo demo-seg: PICTURE := data/shapes/val/000001.png
+demo-cls: PICTURE := data/shapes/crops/val/circle/000003.png
 demo demo-seg demo-cls: $(READY)
 	$(RUN) tools/generate_shapes.py data/shapes
 	$(RUN) tools/train.py $(CONFIG) --work-dir work_dirs/$@
 	$(RUN) tools/visualize.py $(CONFIG) work_dirs/$@ --features --out work_dirs/$@/pictures
 	$(RUN) tools/reparameterize.py $(CONFIG) work_dirs/$@ work_dirs/$@/deploy.pth
+	$(RUN) tools/export.py $(CONFIG) work_dirs/$@ --out work_dirs/$@/model.onnx
+	$(RUN) tools/predict.py work_dirs/$@/model.onnx $(PICTURE) \
+		--out work_dirs/$@/pictures/exported.png
 
 test: $(READY)
-	$(VENV)/bin/pytest -n auto --maxprocesses 4
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 test-all: $(READY)
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 -m 'slow or not slow'
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup -m 'slow or not slow'
 
 test-upstream: $(READY_UPSTREAM)
-	$(VENV_UPSTREAM)/bin/pytest -n auto --maxprocesses 4
+	$(VENV_UPSTREAM)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

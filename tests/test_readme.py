@@ -25,7 +25,7 @@ TINY = {
              'test_dataloader.dataset.pipeline.1.scale=(96,64)'],
 }
 TRAINS = ('train.py', 'test.py', 'visualize.py', 'browse_dataset.py',
-          'reparameterize.py')
+          'reparameterize.py', 'export.py')
 
 
 def options(command):
@@ -76,6 +76,8 @@ def test_commands(folder):
         words = shlex.split(command)
         if 'generate_shapes' in command:
             words += ['--num-train', '4', '--num-val', '2', '--image-size', '64']
+        if 'benchmark' in command:
+            words += ['--rounds', '1']
         if words[0] == 'torchrun':
             words[:1] = [sys.executable, '-m', 'torch.distributed.run']
         else:

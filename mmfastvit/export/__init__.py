@@ -1,0 +1,146 @@
+"""A trained model leaves as one verified file.
+
+Pictures go in as they come from a file or a camera, boxes, masks, label maps or
+scores come out: normalisation, post-processing, class names and the rule by which
+pictures are resized are in the file. :mod:`mmfastvit.export.runtime` runs it without
+PyTorch and OpenMMLab.
+"""
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ..checkpoint_file import load_from_path_or_url
+from ..datasets.shapes import draw_scene
+from ..errors import ArgumentError, CheckpointError, DataError
+from ..files import whole_file
+from ..reparam import reparameterizable_layers, reparameterize
+from ..runner import build_runner, check_data, latest_checkpoint, load_weights
+from .metadata import describe
+from .models import exportable
+from .onnx_format import OPSET, write_onnx
+from .verification import Row, table, verify
+
+FORMATS = {'onnx': '.onnx'}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and how it compares with PyTorch.
+
+    Attributes:
+        path: The exported file.
+        rows: The comparison.
+        metadata: Of the file.
+    """
+
+    path: str
+    rows: list[Row]
+    metadata: dict
+
+    def __str__(self) -> str:
+        return (f'{self.path} ({Path(self.path).stat().st_size / 2**20:.1f} MiB) '
+                f'computes what PyTorch computes:\n{table(self.rows)}')
+
+
+def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
+           size: tuple[int, int] | None = None, backbone_only: bool = False
+           ) -> Report:
+    """Write a model as one file, compare it with PyTorch, and keep it if equal.
+
+    Beside it, ``.json`` holds the comparison.
+
+    Args:
+        cfg: From :func:`mmfastvit.runner.load_config`.
+        checkpoint: Checkpoint of the whole model, in train or deploy form, or a
+            work directory, whose latest is taken.
+        out: File to write, ``.onnx``.
+        opset: Version of ONNX's operators, 18 to 20.
+        size: Height and width, if the file is to take pictures of that size alone;
+            by default it takes every size.
+        backbone_only: Export the feature maps instead of the predictions.
+
+    Raises:
+        ArgumentError: The model, or what is asked for, cannot be exported.
+        CheckpointError: The checkpoint does not fit, or the file computes something
+            else than the model.
+    """
+    if Path(out).suffix not in FORMATS.values():
+        raise ArgumentError(f'{out}: give a name that ends in '
+                            f'{", ".join(FORMATS.values())}.')
+    runner = build_runner(cfg)
+    model = runner.model.cpu().eval()
+    load_weights(model, checkpoint)
+    if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
+        model = reparameterize(model)
+    task, module = exportable(model, backbone_only)
+    classes, palette = _classes(cfg, checkpoint)
+    metadata = describe(cfg, model, task, module.preprocess, classes, palette,
+                        size)
+    pictures = _pictures(runner, size)
+    with whole_file(out) as unfinished, \
+            whole_file(Path(out).with_suffix('.json')) as unfinished_report:
+        batch = pictures[0][None]
+        if task != 'detection':
+            batch = batch.repeat(2, 1, 1, 1)  # a batch of 1 would be taken as fixed
+        write_onnx(module, batch, unfinished, metadata, opset)
+        rows = verify(model, str(unfinished), pictures)
+        if not all(row.passed for row in rows):
+            raise CheckpointError(
+                f'{out} was not written, since it computes something else than the '
+                f'model:\n{table(rows)}\nDo the weights hold NaN? Are there '
+                'predictions at all? If neither, please report it.')
+        unfinished_report.write_text(json.dumps(
+            dict(metadata=metadata, comparison=[asdict(row) for row in rows]),
+            indent=1))
+    return Report(str(out), rows, metadata)
+
+
+def _classes(cfg: Config, checkpoint: str) -> tuple[list[str], list[list[int]]]:
+    """Return names and colours (RGB) of the classes.
+
+    From the checkpoint, where MMEngine keeps them, or from the data set.
+    """
+    content = load_from_path_or_url(latest_checkpoint(checkpoint))
+    meta = content.get('meta') if isinstance(content, dict) else None
+    meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    if not (isinstance(meta, dict) and meta.get('classes')):
+        meta = DATASETS.build(dict(cfg.test_dataloader.dataset,
+                                   lazy_init=True)).metainfo
+    classes = [str(name) for name in meta.get('classes') or ()]
+    palette = meta.get('palette')
+    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
+        random = np.random.RandomState(0)  # the same colours each time
+        palette = random.randint(0, 256, (len(classes), 3)).tolist()
+    return classes, [[int(value) for value in colour]
+                     for colour in palette[:len(classes)]]
+
+
+def _pictures(runner: Runner, size: tuple[int, int] | None) -> list[Tensor]:
+    """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
+
+    Of the test data set, or where it is not there, generated.
+    """
+    try:
+        check_data(runner.cfg, 'test')
+        dataset = runner.test_dataloader.dataset
+        pictures = [dataset[i]['inputs'] for i in range(min(2, len(dataset)))]
+    except DataError:
+        random = np.random.RandomState(0)
+        pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
+                    for _ in range(2)]
+    first, last = pictures[0], pictures[-1]
+    smaller = (last.shape[1] * 4 // 5, last.shape[2] * 7 // 10)
+    return [_resize(first, size or first.shape[1:]), _resize(last, size or smaller)]
+
+
+def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(picture[None].float(), size, mode='bilinear',
+                         antialias=True)[0].round().to(torch.uint8)

@@ -1,0 +1,100 @@
+"""What an exported file says about itself, so that nothing else is needed."""
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..errors import ArgumentError
+from ..version import __version__
+from .preprocessing import Preprocess
+from .runtime import STEPS
+
+# Steps of test pipelines that leave the picture's pixels as they are.
+_NEUTRAL = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs',
+            'PackSegInputs', 'PackInputs')
+
+
+def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
+             classes: list[str], palette: list[list[int]],
+             size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the metadata, of types that JSON knows.
+
+    Args:
+        cfg: Of the model.
+        model: The detector, segmentor or classifier.
+        task: ``'detection'``, ``'segmentation'``, ``'classification'`` or
+            ``'features'``.
+        preprocess: That is part of the graph.
+        classes: Names.
+        palette: A colour, RGB, for each.
+        size: Height and width, if the graph takes pictures of one size alone.
+
+    Raises:
+        ArgumentError: The test pipeline resizes in a way that is not known.
+    """
+    backbone = model.backbone
+    found = dict(
+        task=task, classes=classes, palette=palette, size=size,
+        resize=resize_steps(cfg), layout='(B, 3, H, W) uint8, BGR',
+        mean=preprocess.mean.flatten().tolist(), std=preprocess.std.flatten().tolist(),
+        to_rgb=preprocess.flips, pad_divisor=preprocess.divisor,
+        backbone=type(backbone).__name__,
+        versions=dict(mmfastvit=__version__, torch=torch.__version__))
+    if hasattr(backbone, 'variant'):
+        found['embed_dims'] = list(backbone.variant.embed_dims)
+        found['depths'] = list(backbone.variant.depths)
+    if task == 'detection':
+        test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
+        found |= dict(score_threshold=test_cfg.score_thr,
+                      iou_threshold=test_cfg.nms.iou_threshold,
+                      max_detections=test_cfg.max_per_img)
+        if 'mask_thr_binary' in test_cfg:
+            found['mask_threshold'] = test_cfg.mask_thr_binary
+    return found
+
+
+def resize_steps(cfg: Config) -> list[dict[str, Any]]:
+    """Return how the test pipeline resizes, as ``runtime.STEPS`` names it.
+
+    Raises:
+        ArgumentError: A step changes pictures in a way that is not known.
+    """
+    steps = []
+    for step in cfg.test_dataloader.dataset.pipeline:
+        name = step['type'].rsplit('.', 1)[-1]
+        if name in _NEUTRAL:
+            continue
+        options = {key: value for key, value in step.items() if key != 'type'}
+        try:
+            steps.append(_STEPS[name](**options))
+        except (KeyError, TypeError) as error:
+            raise ArgumentError(
+                f'The test pipeline\'s {dict(step)} cannot be exported; known are '
+                f'{", ".join(STEPS)}, and their plain arguments. Resize with one of '
+                'them in the test pipeline.') from error
+    return steps
+
+
+def _resize(scale: tuple[int, int], keep_ratio: bool = False) -> dict:
+    return dict(type='Resize', scale=list(scale), keep_ratio=keep_ratio)
+
+
+def _resize_to_multiple(size_divisor: int = 32) -> dict:
+    return dict(type='ResizeToMultiple', size_divisor=size_divisor)
+
+
+def _resize_edge(scale: int, edge: str = 'short', backend: str = 'cv2',
+                 interpolation: str = 'bilinear') -> dict:
+    return dict(type='ResizeEdge', scale=scale, edge=edge, backend=backend,
+                interpolation=interpolation)
+
+
+def _centre_crop(crop_size: int | tuple[int, int]) -> dict:
+    if isinstance(crop_size, int):
+        crop_size = (crop_size, crop_size)
+    return dict(type='CenterCrop', crop_size=list(crop_size))
+
+
+_STEPS = {'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
+          'ResizeEdge': _resize_edge, 'CenterCrop': _centre_crop}

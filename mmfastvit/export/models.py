@@ -1,0 +1,137 @@
+"""Every kind of model as one module that takes pictures and exports."""
+import copy
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ArgumentError
+from ..fusion import norm_scale_shift
+from ..layers.norm import is_foldable
+from .preprocessing import Preprocess
+
+
+class Pyramid(nn.Module):
+    """A backbone: picture in, feature maps out, for heads of one's own."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.preprocess = Preprocess(model.data_preprocessor)
+        self.backbone = model.backbone
+        self.outputs = {f'stage{i + 1}': {0: 'batch'}
+                        for i in self.backbone.out_indices}
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 3, H, W), 0 to 255, to (B, C, H/s, W/s) of each stage."""
+        return self.backbone(self.preprocess(image))
+
+
+class Classifier(nn.Module):
+    """A classifier of MMPretrain: pictures in, (B, classes) probabilities out."""
+
+    outputs = {'scores': {0: 'batch'}}
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        from mmpretrain.models.heads import ClsHead
+        if type(model.head).predict is not ClsHead.predict:
+            raise ArgumentError(
+                f'{type(model.head).__name__} cannot be exported: only heads whose '
+                'scores are the softmax of what they return can.')
+        self.preprocess = Preprocess(model.data_preprocessor)
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, H, W), 0 to 255, to probabilities (B, classes)."""
+        maps = self.model.extract_feat(self.preprocess(image))
+        return self.model.head(maps).softmax(1)
+
+
+class Segmentor(nn.Module):
+    """A segmentor of MMSegmentation that looks at whole pictures."""
+
+    outputs = {'labels': {0: 'batch', 1: 'height', 2: 'width'},
+               'logits': {0: 'batch', 2: 'height', 3: 'width'}}
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        from mmseg.models.utils import Upsample
+        if model.test_cfg.get('mode', 'whole') != 'whole' or model.out_channels < 2:
+            raise ArgumentError(
+                'Only segmentors of two or more output channels that look at whole '
+                'pictures can be exported: set model.test_cfg.mode=whole.')
+        self.preprocess = Preprocess(model.data_preprocessor)
+        self.model = model
+        for parent in list(model.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, Upsample):
+                    # It turns sizes into constants: right at one size, wrong at
+                    # every other (guarded by tests/test_export.py).
+                    setattr(parent, name, nn.Upsample(
+                        child.size, child.scale_factor, child.mode,
+                        child.align_corners))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Label every pixel.
+
+        Args:
+            image: (B, 3, H, W), 0 to 255.
+
+        Returns:
+            Labels (B, H, W) and, for pictures that were resized, the logits
+            (B, classes, H, W).
+        """
+        height, width = image.shape[2:]
+        x = self.preprocess(image)
+        logits = F.interpolate(
+            self.model.decode_head(self.model.extract_feat(x)), x.shape[2:],
+            mode='bilinear', align_corners=self.model.align_corners)
+        logits = logits[:, :, :height, :width]
+        return logits.argmax(1), logits
+
+
+def exportable(model: nn.Module, backbone_only: bool = False
+               ) -> tuple[str, nn.Module]:
+    """Return the task of a model, and a module that takes pictures.
+
+    Args:
+        model: A detector, segmentor or classifier; it is left as it is.
+        backbone_only: Whether to take its backbone alone.
+
+    Raises:
+        ArgumentError: It computes something that would not be exported.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    _fold_norms(model)
+    kinds = [type_.__name__ for type_ in type(model).__mro__]
+    if backbone_only:
+        return 'features', Pyramid(model)
+    if 'ImageClassifier' in kinds:
+        return 'classification', Classifier(model)
+    if 'EncoderDecoder' in kinds:
+        return 'segmentation', Segmentor(model)
+    from . import detectors
+    if 'SingleStageDetector' in kinds:
+        return 'detection', detectors.SingleStage(model)
+    if 'TwoStageDetector' in kinds:
+        return 'detection', detectors.TwoStage(model)
+    raise ArgumentError(
+        f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
+        'segmentors, single-stage and two-stage detectors can. Export its backbone '
+        'alone (--backbone-only).')
+
+
+def _fold_norms(model: nn.Module) -> None:
+    """Turn every batch norm that is left after re-parameterization into weights.
+
+    Those after a convolution, of necks and heads, go into it; the fresh norms on
+    the backbone's maps, which no convolution alone reads, each become one.
+    """
+    from mmcv.cnn.utils import fuse_conv_bn
+    norms = getattr(model.backbone, 'out_norms', {})
+    for name, norm in norms.items():
+        if is_foldable(norm):
+            scale, shift = norm_scale_shift(norm)
+            conv = nn.Conv2d(len(scale), len(scale), 1, groups=len(scale))
+            conv.weight.data, conv.bias.data = scale.reshape(-1, 1, 1, 1), shift
+            norms[name] = conv.requires_grad_(False)
+    fuse_conv_bn(model)

@@ -1,0 +1,53 @@
+"""ONNX files, through PyTorch's exporter."""
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .runtime import KEY
+
+OPSET = 18  # the exporter's floor; ONNX Runtime has no RoIAlign at 22
+
+
+def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
+               opset: int = OPSET) -> None:
+    """Write one file, weights inside up to 2 GB.
+
+    Args:
+        module: From :func:`mmfastvit.export.models.exportable`.
+        pictures: (B, 3, H, W) uint8, of the shape to trace with.
+        path: File to write.
+        metadata: From :func:`mmfastvit.export.metadata.describe`; where its ``size``
+            is None, height and width may vary.
+        opset: Version of ONNX's operators.
+    """
+    dynamic = {}
+    if metadata['size'] is None:
+        dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    if metadata['task'] != 'detection':
+        dynamic[0] = torch.export.Dim.DYNAMIC
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module, (pictures, ), dynamo=True, opset_version=opset,
+            input_names=['image'], output_names=list(module.outputs),
+            dynamic_shapes=(dynamic or None, ), verbose=False)
+    program.model.metadata_props[KEY] = json.dumps(metadata)
+    program.save(path)  # beyond 2 GB with the weights beside it
+
+
+@contextmanager
+def _quiet():
+    """Silence what the exporter says of its own workings."""
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,166 @@
+"""An exported file beside the PyTorch model it was made from."""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from .runtime import Arrays, ExportedModel
+
+# Largest differences between float32 of a runtime and of PyTorch that additions in
+# another order explain; a wrong graph is off by pixels and percents.
+TOLERANCES = {'boxes': 0.05, 'scores': 1e-4, 'masks': 1e-5, 'logits': 1e-4,
+              'labels': 1e-4, 'features': 1e-4}
+UNITS = {'boxes': 'pixels', 'scores': '', 'masks': "of all masks' pixels",
+         'logits': 'of the largest', 'labels': 'of all pixels',
+         'features': 'of the largest'}
+# Scores this near to the lowest that is kept may fall on either side.
+MARGIN = 1e-3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of one picture.
+
+    Attributes:
+        size: Height and width of the picture.
+        quantity: Of ``TOLERANCES``.
+        compared: How many values, or detections, were compared.
+        difference: The largest; infinity where one side has more. ``boxes`` in
+            pixels; ``logits`` and ``features`` relative to the largest; of ``labels``
+            and ``masks`` the share of pixels that differ.
+        allowed: The largest at which the file is kept.
+    """
+
+    size: tuple[int, int]
+    quantity: str
+    compared: int
+    difference: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= self.allowed  # False for NaN
+
+
+def verify(model: nn.Module, path: str, pictures: list[Tensor]
+           ) -> list[Row]:
+    """Run pictures through an exported file and through PyTorch, and compare.
+
+    Args:
+        model: MMDetection's, MMSegmentation's or MMPretrain's own; its
+            ``test_step`` is what the file has to compute.
+        path: The file.
+        pictures: (3, H, W) uint8 each, BGR.
+    """
+    exported = ExportedModel(path)
+    rows = []
+    for picture in pictures:
+        size = tuple(picture.shape[1:])
+        found = exported.run(picture[None].numpy())
+        with torch.no_grad():
+            compared = _COMPARED[exported.metadata['task']](
+                model, exported, found, picture)
+        rows += [Row(size, name, count, float(difference), TOLERANCES[name])
+                 for name, count, difference in compared]
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Return the comparison as text, a line for each picture and quantity."""
+    return '\n'.join(
+        f'  {row.size[0]:>4} x {row.size[1]:<4}  {row.quantity:<8}  {row.compared:>8} '
+        f'compared, differ by {row.difference:.1e} {UNITS[row.quantity]} at most'
+        + ('' if row.passed else f'  MORE THAN {row.allowed:.0e}') for row in rows)
+
+
+Compared = list[tuple[str, int, float]]  # quantity, how many, largest difference
+
+
+def _features(model: nn.Module, exported: ExportedModel, found: Arrays,
+              picture: Tensor) -> Compared:
+    inputs = model.data_preprocessor(_batch(picture))['inputs']
+    return [('features', x.numel(), _relative(got, x[:1].numpy()))
+            for got, x in zip(found.values(), model.backbone(inputs))]
+
+
+def _classification(model: nn.Module, exported: ExportedModel, found: Arrays,
+                    picture: Tensor) -> Compared:
+    from mmpretrain.structures import DataSample
+    sample, = model.test_step(_batch(picture, DataSample()))
+    expected = sample.pred_score.numpy()
+    return [('scores', len(expected), np.abs(found['scores'][0] - expected).max())]
+
+
+def _segmentation(model: nn.Module, exported: ExportedModel, found: Arrays,
+                  picture: Tensor) -> Compared:
+    from mmseg.structures import SegDataSample
+    sample, = model.test_step(_batch(picture, SegDataSample()))
+    logits, labels = (element.data.numpy() for element in
+                      (sample.seg_logits, sample.pred_sem_seg))
+    return [('logits', logits.size, _relative(found['logits'][0], logits)),
+            ('labels', labels.size, (found['labels'][0] != labels[0]).mean())]
+
+
+def _detection(model: nn.Module, exported: ExportedModel, found: Arrays,
+               picture: Tensor) -> Compared:
+    from mmdet.structures import DetDataSample
+    size = tuple(picture.shape[1:])
+    sample, = model.test_step(_batch(picture, DetDataSample()))
+    instances = sample.pred_instances.numpy()
+    expected = {'boxes': instances.bboxes, 'scores': instances.scores,
+                'labels': instances.labels}
+    found = exported.restore(found, size, size)
+    if 'masks' in found:
+        expected['masks'] = instances.masks
+    limit = exported.metadata['score_threshold']
+    for side in (found, expected):
+        if len(side['scores']) == exported.metadata['max_detections']:
+            limit = max(limit, side['scores'].min())
+    one_way = _nearest(found, expected, limit + MARGIN)
+    other_way = _nearest(expected, found, limit + MARGIN)
+    # A pixel whose value is the threshold may fall on either side: of masks, the
+    # share over all objects counts.
+    return [(name, len(other_way[name]), max(
+        (np.mean if name == 'masks' else np.max)(way[name])
+        for way in (one_way, other_way) if way[name])
+        if one_way[name] or other_way[name] else 0.) for name in one_way]
+
+
+def _nearest(some: Arrays, others: Arrays, limit: float) -> dict[str, list[float]]:
+    """Return how far each object above a score is from the other side's nearest.
+
+    Objects are compared as sets: equal scores may come in either order.
+    """
+    found = {name: [] for name in some if name != 'labels'}
+    for i in np.flatnonzero(some['scores'] > limit):
+        away = np.abs(others['boxes'] - some['boxes'][i]).max(1, initial=0)
+        away[others['labels'] != some['labels'][i]] = np.inf
+        j = away.argmin() if len(away) else None
+        for name in found:
+            found[name].append(
+                np.inf if j is None or np.isinf(away[j]) else
+                (some[name][i] != others[name][j]).mean() if name == 'masks' else
+                np.abs(some[name][i] - others[name][j]).max())
+    return found
+
+
+_COMPARED = {'detection': _detection, 'segmentation': _segmentation,
+             'classification': _classification, 'features': _features}
+
+
+def _batch(picture: Tensor, sample: BaseDataElement | None = None) -> dict:
+    """Return one picture as a data loader gives it."""
+    size = tuple(picture.shape[1:])
+    if sample is None:
+        return dict(inputs=[picture])
+    sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size,
+                             scale_factor=(1., 1.), img_id=0))
+    return dict(inputs=[picture], data_samples=[sample])
+
+
+def _relative(got: np.ndarray, expected: np.ndarray) -> float:
+    if got.shape != expected.shape:
+        return float('inf')
+    return np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)

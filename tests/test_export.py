@@ -1,0 +1,248 @@
+"""Exported files compute what PyTorch computes, at every size, and say so."""
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+from conftest import ROOT  # noqa: E402
+from helpers import build_model, shapes_case  # noqa: E402
+from mmfastvit import VARIANTS, ArgumentError, CheckpointError  # noqa: E402
+from mmfastvit.export import export, verification  # noqa: E402
+from mmfastvit.export.models import exportable  # noqa: E402
+from mmfastvit.export.runtime import (  # noqa: E402
+    ExportedModel,
+    PredictionError,
+    read_picture,
+)
+
+# One process for all: exports take longest, and are made once for each kind.
+pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
+    torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
+KINDS = ['maskrcnn', 'retinanet', 'fpn', 'classifier', 'backbone']
+
+
+@pytest.fixture(scope='module')
+def exported(shapes, tmp_path_factory):
+    """Return a function from a kind to its case, report and file, made once."""
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            task = 'classifier' if kind == 'backbone' else kind
+            cfg, checkpoint = shapes_case(task, shapes, folder)
+            out = folder / 'model.onnx'
+            report = export(copy.deepcopy(cfg), str(checkpoint), str(out),
+                            backbone_only=kind == 'backbone')
+            DefaultScope._instance_dict.clear()
+            made[kind] = cfg, checkpoint, out, report
+        return made[kind]
+
+    return get
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_equals_pytorch_at_two_sizes(kind, exported):
+    _, _, out, report = exported(kind)
+    assert len({row.size for row in report.rows}) == 2
+    assert all(row.passed and row.compared for row in report.rows), str(report)
+    stored = json.loads(out.with_suffix('.json').read_text())
+    assert len(stored['comparison']) == len(report.rows)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_graph_is_re_parameterized(kind, exported):
+    """No norm is left, and GELUs, each an Erf, as many as a T8 has."""
+    gelus = 3 + 3 + sum(VARIANTS['t8'].depths) + (kind == 'classifier')
+    graph = onnx.load(exported(kind)[2]).graph
+    counts = Counter(node.op_type for node in graph.node)
+    assert counts['BatchNormalization'] == 0
+    assert counts['Erf'] == gelus
+    assert all(not tensor.HasField('data_location') or tensor.data_location == 0
+               for tensor in graph.initializer)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_metadata(kind, exported):
+    cfg, _, out, report = exported(kind)
+    metadata = ExportedModel(out).metadata
+    assert metadata == json.loads(json.dumps(report.metadata))
+    if kind != 'backbone':
+        assert {'circle', 'square', 'triangle'} <= set(metadata['classes'])
+        assert len(metadata['palette']) == len(metadata['classes'])
+    assert metadata['embed_dims'] == [48, 96, 192, 384]
+
+
+def run_tool(name, *args, **variables):
+    return subprocess.run(
+        [sys.executable, ROOT / 'tools' / name, *map(str, args)], text=True,
+        env={**os.environ, **variables}, capture_output=True)
+
+
+def assert_refused(done, *messages):
+    assert done.returncode not in (0, -9) and 'Traceback' not in done.stderr
+    for message in messages:
+        assert message in done.stderr
+
+
+@pytest.mark.parametrize('kind', [
+    'maskrcnn', pytest.param('retinanet', marks=pytest.mark.slow)])
+def test_no_detections(kind, shapes, tmp_path):
+    cfg, checkpoint = shapes_case(kind, shapes, tmp_path)
+    weights = torch.load(checkpoint, weights_only=True)
+    for name in weights:
+        if name.endswith('fc_cls.bias'):
+            weights[name][-1] = 1e4  # everything is background
+        elif name.endswith('retina_cls.bias'):
+            weights[name] -= 1e4
+    torch.save(weights, checkpoint)
+    out = tmp_path / 'model.onnx'
+    report = export(cfg, str(checkpoint), str(out))
+    DefaultScope._instance_dict.clear()
+    assert {row.compared for row in report.rows} == {0}
+    for size in ((1, 1), (97, 33), (200, 200)):
+        found = ExportedModel(out)(np.zeros((*size, 3), np.uint8))
+        assert found['boxes'].shape == (0, 4) and found['scores'].shape == (0, )
+        if kind == 'maskrcnn':
+            assert found['masks'].shape == (0, *size)
+
+
+def test_predicts_with_a_runtime_alone(exported, shapes, tmp_path):
+    """Neither PyTorch nor OpenMMLab, nor this package, can be imported."""
+    blocker = tmp_path / 'sitecustomize.py'
+    blocker.write_text('import sys\nfor name in ("torch", "torchvision", "mmengine", '
+                       '"mmcv", "mmdet", "mmfastvit"):\n    sys.modules[name] = None\n')
+    picture = sorted((shapes / 'val').glob('*.png'))[0]
+    for kind in ('maskrcnn', 'fpn', 'classifier'):
+        done = run_tool('predict.py', exported(kind)[2], picture, '--out',
+                        tmp_path / f'{kind}.png', '--score-threshold', 0.01,
+                        PYTHONPATH=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        drawn, original = (read_picture(path) for path in
+                           (tmp_path / f'{kind}.png', picture))
+        assert drawn.shape == original.shape and (drawn != original).any()
+
+
+def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    monkeypatch.setitem(verification.TOLERANCES, 'scores', -1.)
+    with pytest.raises(CheckpointError, match='computes something else'):
+        export(cfg, str(checkpoint), str(tmp_path / 'out' / 'model.onnx'))
+    DefaultScope._instance_dict.clear()
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_static_size(shapes, tmp_path):
+    cfg, checkpoint = shapes_case('fpn', shapes, tmp_path)
+    export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'), size=(64, 96))
+    DefaultScope._instance_dict.clear()
+    model = ExportedModel(tmp_path / 'model.onnx')
+    sides = onnx.load(tmp_path / 'model.onnx').graph.input[0].type.tensor_type.shape
+    assert [side.dim_value for side in sides.dim][2:] == [64, 96]
+    found = model(np.zeros((50, 40, 3), np.uint8))
+    assert found['labels'].shape == (50, 40)
+
+
+@pytest.mark.parametrize('name, changes, message', [
+    ('rtmdet_fastvit_sa12_coco.py', {}, 'cannot be exported'),
+    ('retinanet_fastvit_sa12_coco.py', {'test_cfg.nms.type': 'soft_nms'},
+     'soft_nms'),
+    ('maskrcnn_fastvit_sa12_coco.py',
+     {'test_cfg.rcnn.nms.class_agnostic': True}, 'class_agnostic'),
+    ('maskrcnn_fastvit_sa12_coco.py', {'test_cfg.rpn.max_per_img': -1},
+     'max_per_img=-1'),
+    ('fpn_fastvit_sa12_ade20k.py', {'test_cfg.mode': 'slide'}, 'whole')])
+def test_what_would_compute_something_else_is_refused(name, changes, message):
+    _, model = build_model(name)
+    DefaultScope._instance_dict.clear()
+    for key, value in changes.items():
+        *path, last = key.split('.')
+        node = model
+        for part in path:
+            node = getattr(node, part)
+        node[last] = value
+    if name.startswith('rtmdet'):
+        with pytest.raises(ArgumentError, match='--backbone-only'):
+            exportable(model)
+    with pytest.raises(ArgumentError, match=message):
+        exportable(model)
+
+
+def test_paste_equals_mmdet_s():
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    from mmfastvit.export.runtime import paste
+    random = np.random.RandomState(0)
+    masks = random.rand(5, 28, 28).astype(np.float32)
+    boxes = np.array([[3.2, 4.1, 30.7, 20.2], [-5, -3, 10, 60], [0, 0, 50, 40],
+                      [7, 7, 7, 9], [48.5, 2, 49.5, 39]], np.float32)
+    expected, _ = _do_paste_mask(torch.from_numpy(masks)[:, None],
+                                 torch.from_numpy(boxes), 40, 50, skip_empty=False)
+    for mask, box, pasted in zip(masks, boxes, expected.numpy()):
+        np.testing.assert_allclose(paste(mask, box, (40, 50)), pasted, atol=1e-5)
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', 'I;16', 'turned'])
+def test_pictures_are_read_as_the_toolboxes_do(mode, tmp_path):
+    import mmcv
+    from PIL import Image
+    random = np.random.RandomState(0)
+    picture = Image.fromarray(random.randint(0, 256, (12, 8, 3), np.uint8))
+    path = tmp_path / ('picture.jpg' if mode in ('CMYK', 'turned') else 'picture.png')
+    if mode == 'turned':
+        exif = picture.getexif()
+        exif[0x0112] = 6  # a camera held upright
+        picture.save(path, exif=exif)
+        assert read_picture(path).shape == (8, 12, 3)
+    elif mode == 'I;16':
+        Image.fromarray(random.randint(0, 2**16, (12, 8)).astype(np.uint16)).save(path)
+    else:
+        picture.convert(mode).save(path)
+    np.testing.assert_array_equal(read_picture(path), mmcv.imread(str(path)))
+
+
+def test_bad_pictures_and_files(exported, tmp_path):
+    model = exported('classifier')[2]
+    empty, text = tmp_path / 'empty.png', tmp_path / 'text.png'
+    empty.write_bytes(b'')
+    text.write_text('no picture')
+    for path in (empty, text, tmp_path / 'missing.png'):
+        with pytest.raises(PredictionError, match='picture'):
+            read_picture(path)
+    truncated = tmp_path / 'truncated.onnx'
+    truncated.write_bytes(Path(model).read_bytes()[:10000])
+    foreign = tmp_path / 'foreign.onnx'
+    graph = onnx.load(model)
+    del graph.metadata_props[:]
+    onnx.save(graph, foreign)
+    for path, message in ((truncated, 'damaged'), (foreign, 'metadata'),
+                          (tmp_path / 'missing.onnx', 'no file'), (text, '.onnx')):
+        assert_refused(run_tool('predict.py', path, text), message)
+    assert_refused(run_tool('predict.py', model, text, '--out', tmp_path), 'no picture')
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 3), (1000, 3, 3), (3, 1000, 3)])
+@pytest.mark.parametrize('kind', KINDS)
+def test_pictures_of_odd_shapes(kind, shape, exported):
+    found = ExportedModel(exported(kind)[2])(np.full(shape, 100, np.uint8))
+    assert all(np.isfinite(array).all() for array in found.values())
+    if kind == 'fpn':
+        assert found['labels'].shape == shape[:2]
+
+
+def test_bad_targets(shapes, tmp_path):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    with pytest.raises(ArgumentError, match='.onnx'):
+        export(cfg, str(checkpoint), str(tmp_path / 'model.tflite'))
+    DefaultScope._instance_dict.clear()
