@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend
 
+from .errors import ArgumentError
+
 
 @contextmanager
 def whole_file(path: str) -> Iterator[Path]:
@@ -19,7 +21,14 @@ def whole_file(path: str) -> Iterator[Path]:
         ...     torch.save(model.state_dict(), unfinished)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f'{path} cannot be written: {error}. Name another '
+                            'folder.') from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ArgumentError(f'{path} cannot be written: it is a folder, or its '
+                            'folder is not yours. Name another file.')
     unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
     try:
         yield unfinished

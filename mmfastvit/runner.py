@@ -25,6 +25,8 @@ from .errors import ArgumentError, CheckpointError, DataError
 from .files import AtomicBackend
 from .memory_format import to_channels_last
 
+EXPORTED = ('.onnx', '.xml')  # files that :mod:`mmfastvit.export` runs
+
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
                 work_dir: str | None = None,
@@ -120,7 +122,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     Args:
         cfg: From :func:`load_config`.
         checkpoint: A checkpoint of the whole model, or a work directory,
-            whose latest is taken.
+            whose latest is taken, or a file that ``tools/export.py`` wrote.
 
     Returns:
         The metrics, by name.
@@ -132,7 +134,11 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, 'test')
     cfg.load_from, cfg.resume = None, False  # or the runner would load that, too
     runner = build_runner(cfg)
-    load_weights(runner.model, checkpoint)
+    if Path(checkpoint).suffix in EXPORTED:
+        from .export.evaluation import ExportedPredictor  # needs a runtime
+        runner.model = ExportedPredictor(checkpoint)
+    else:
+        load_weights(runner.model, checkpoint)
     return runner.test()
 
 

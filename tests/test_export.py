@@ -17,7 +17,7 @@ pytest.importorskip('onnxruntime')
 
 from conftest import ROOT  # noqa: E402
 from helpers import build_model, shapes_case  # noqa: E402
-from mmfastvit import VARIANTS, ArgumentError, CheckpointError  # noqa: E402
+from mmfastvit import VARIANTS, ArgumentError, CheckpointError, runner  # noqa: E402
 from mmfastvit.export import export, verification  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.runtime import (  # noqa: E402
@@ -243,6 +243,28 @@ def test_pictures_of_odd_shapes(kind, shape, exported):
 
 def test_bad_targets(shapes, tmp_path):
     cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
-    with pytest.raises(ArgumentError, match='.onnx'):
-        export(cfg, str(checkpoint), str(tmp_path / 'model.tflite'))
+    for options, message in (
+            (dict(out=tmp_path / 'model.tflite'), '.onnx'),
+            (dict(out=tmp_path / 'model.onnx', opset=11), '18 to 20'),
+            (dict(out=checkpoint / 'model.onnx'), 'cannot be written')):
+        options['out'] = str(options['out'])
+        with pytest.raises(ArgumentError, match=message):
+            export(copy.deepcopy(cfg), str(checkpoint), **options)
+        DefaultScope._instance_dict.clear()
+
+
+@pytest.mark.parametrize('kind', ['maskrcnn', 'fpn', 'classifier'])
+def test_metric_through_the_file(kind, exported):
+    cfg, checkpoint, out, _ = exported(kind)
+    found = []
+    for path in (checkpoint, out):
+        found.append(runner.test(copy.deepcopy(cfg), str(path)))
+        DefaultScope._instance_dict.clear()
+    assert found[1] == pytest.approx(found[0], abs=1e-3, nan_ok=True)
+
+
+def test_feature_maps_have_no_metric(exported):
+    cfg, _, out, _ = exported('backbone')
+    with pytest.raises(ArgumentError, match='whole model'):
+        runner.test(copy.deepcopy(cfg), str(out))
     DefaultScope._instance_dict.clear()

@@ -15,7 +15,8 @@ def main() -> None:
     add_config_arguments(parser)
     add_launcher_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
-                        'or a work directory, for its latest')
+                        'a work directory, for its latest, or a file of '
+                        'tools/export.py')
     args = parser.parse_args()
     test(config_from(args), args.checkpoint)
 

@@ -25,10 +25,8 @@ from ..reparam import reparameterizable_layers, reparameterize
 from ..runner import build_runner, check_data, latest_checkpoint, load_weights
 from .metadata import describe
 from .models import exportable
-from .onnx_format import OPSET, write_onnx
+from .onnx_format import OPSET, check_opset, write_onnx
 from .verification import Row, table, verify
-
-FORMATS = {'onnx': '.onnx'}
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,9 @@ def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
         CheckpointError: The checkpoint does not fit, or the file computes something
             else than the model.
     """
-    if Path(out).suffix not in FORMATS.values():
-        raise ArgumentError(f'{out}: give a name that ends in '
-                            f'{", ".join(FORMATS.values())}.')
+    if Path(out).suffix != '.onnx':
+        raise ArgumentError(f'{out}: give a name that ends in .onnx.')
+    check_opset(opset)
     runner = build_runner(cfg)
     model = runner.model.cpu().eval()
     load_weights(model, checkpoint)

@@ -3,14 +3,29 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from .runtime import KEY
 
-OPSET = 18  # the exporter's floor; ONNX Runtime has no RoIAlign at 22
+OPSET = 18
+OPSETS = (18, 20)  # the exporter's floor; ONNX Runtime has no RoIAlign at 22
+
+
+def check_opset(opset: int) -> None:
+    """Raise ArgumentError if nothing can be exported with these operators."""
+    lowest, highest = OPSETS
+    if not lowest <= opset <= highest:
+        raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
+    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime')
+               if find_spec(name) is None]
+    if missing:
+        raise ArgumentError(f'Export needs {", ".join(missing)}: pip install '
+                            f'{" ".join(missing)}.')
 
 
 def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
@@ -30,11 +45,17 @@ def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
         dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     if metadata['task'] != 'detection':
         dynamic[0] = torch.export.Dim.DYNAMIC
-    with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            module, (pictures, ), dynamo=True, opset_version=opset,
-            input_names=['image'], output_names=list(module.outputs),
-            dynamic_shapes=(dynamic or None, ), verbose=False)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                module, (pictures, ), dynamo=True, opset_version=opset,
+                input_names=['image'], output_names=list(module.outputs),
+                dynamic_shapes=(dynamic or None, ), verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ArgumentError(
+            f'PyTorch\'s exporter cannot follow this model: {reason} Export its '
+            'backbone alone (--backbone-only).') from error
     program.model.metadata_props[KEY] = json.dumps(metadata)
     program.save(path)  # beyond 2 GB with the weights beside it
 
