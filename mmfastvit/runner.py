@@ -25,8 +25,6 @@ from .errors import ArgumentError, CheckpointError, DataError
 from .files import AtomicBackend
 from .memory_format import to_channels_last
 
-EXPORTED = ('.onnx', '.xml')  # files that :mod:`mmfastvit.export` runs
-
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
                 work_dir: str | None = None,
@@ -134,9 +132,9 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, 'test')
     cfg.load_from, cfg.resume = None, False  # or the runner would load that, too
     runner = build_runner(cfg)
-    if Path(checkpoint).suffix in EXPORTED:
+    if Path(checkpoint).suffix == '.onnx':
         from .export.evaluation import ExportedPredictor  # needs a runtime
-        runner.model = ExportedPredictor(checkpoint)
+        runner.model = ExportedPredictor(checkpoint, cfg.default_scope)
     else:
         load_weights(runner.model, checkpoint)
     return runner.test()

@@ -111,6 +111,7 @@ def test_no_detections(kind, shapes, tmp_path):
     report = export(cfg, str(checkpoint), str(out))
     DefaultScope._instance_dict.clear()
     assert {row.compared for row in report.rows} == {0}
+    assert 'was NOT compared' in str(report)
     for size in ((1, 1), (97, 33), (200, 200)):
         found = ExportedModel(out)(np.zeros((*size, 3), np.uint8))
         assert found['boxes'].shape == (0, 4) and found['scores'].shape == (0, )
@@ -121,8 +122,8 @@ def test_no_detections(kind, shapes, tmp_path):
 def test_predicts_with_a_runtime_alone(exported, shapes, tmp_path):
     """Neither PyTorch nor OpenMMLab, nor this package, can be imported."""
     blocker = tmp_path / 'sitecustomize.py'
-    blocker.write_text('import sys\nfor name in ("torch", "torchvision", "mmengine", '
-                       '"mmcv", "mmdet", "mmfastvit"):\n    sys.modules[name] = None\n')
+    names = 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmfastvit', 'PIL'
+    blocker.write_text(f'import sys\nsys.modules.update(dict.fromkeys({names}))\n')
     picture = sorted((shapes / 'val').glob('*.png'))[0]
     for kind in ('maskrcnn', 'fpn', 'classifier'):
         done = run_tool('predict.py', exported(kind)[2], picture, '--out',
@@ -162,6 +163,11 @@ def test_static_size(shapes, tmp_path):
      {'test_cfg.rcnn.nms.class_agnostic': True}, 'class_agnostic'),
     ('maskrcnn_fastvit_sa12_coco.py', {'test_cfg.rpn.max_per_img': -1},
      'max_per_img=-1'),
+    ('retinanet_fastvit_sa12_coco.py', {'test_cfg.min_bbox_size': 2},
+     'min_bbox_size'),
+    ('retinanet_fastvit_sa12_coco.py', {'bbox_head.__class__': 'ATSSHead'},
+     'centernesses'),
+    ('fpn_fastvit_sa12_ade20k.py', {'align_corners': True}, 'align_corners'),
     ('fpn_fastvit_sa12_ade20k.py', {'test_cfg.mode': 'slide'}, 'whole')])
 def test_what_would_compute_something_else_is_refused(name, changes, message):
     _, model = build_model(name)
@@ -171,7 +177,12 @@ def test_what_would_compute_something_else_is_refused(name, changes, message):
         node = model
         for part in path:
             node = getattr(node, part)
-        node[last] = value
+        if value == 'ATSSHead':
+            from mmdet.models.dense_heads import ATSSHead as value
+        if isinstance(node, dict):
+            node[last] = value
+        else:
+            setattr(node, last, value)
     if name.startswith('rtmdet'):
         with pytest.raises(ArgumentError, match='--backbone-only'):
             exportable(model)
@@ -187,10 +198,59 @@ def test_paste_equals_mmdet_s():
     masks = random.rand(5, 28, 28).astype(np.float32)
     boxes = np.array([[3.2, 4.1, 30.7, 20.2], [-5, -3, 10, 60], [0, 0, 50, 40],
                       [7, 7, 7, 9], [48.5, 2, 49.5, 39]], np.float32)
-    expected, _ = _do_paste_mask(torch.from_numpy(masks)[:, None],
-                                 torch.from_numpy(boxes), 40, 50, skip_empty=False)
-    for mask, box, pasted in zip(masks, boxes, expected.numpy()):
-        np.testing.assert_allclose(paste(mask, box, (40, 50)), pasted, atol=1e-5)
+    for mask, box in zip(masks, boxes):
+        part, place = _do_paste_mask(torch.from_numpy(mask)[None, None],
+                                     torch.from_numpy(box)[None], 40, 50)
+        expected = np.zeros((40, 50), np.float32)
+        expected[place] = part[0]
+        np.testing.assert_allclose(paste(mask, box, (40, 50)), expected, atol=1e-5)
+
+
+PIPELINES = {
+    'mmdet': [dict(type='Resize', scale=(133, 80), keep_ratio=True)],
+    'mmseg': [dict(type='Resize', scale=(204, 51), keep_ratio=True),
+              dict(type='ResizeToMultiple', size_divisor=32)],
+    'mmpretrain': [dict(type='ResizeEdge', scale=71, edge='short', backend='pillow',
+                        interpolation='bicubic'),
+                   dict(type='CenterCrop', crop_size=64)],
+    'mmpretrain, OpenCV': [dict(type='ResizeEdge', scale=71, interpolation='bicubic')],
+    'mmpretrain, square': [dict(type='Resize', scale=48)]}
+
+
+@pytest.mark.parametrize('name', PIPELINES)
+def test_pictures_are_resized_as_the_pipelines_do(name):
+    from mmengine.config import Config, ConfigDict
+    from mmengine.registry import TRANSFORMS, init_default_scope
+
+    from mmfastvit.export.metadata import resize_steps
+    from mmfastvit.export.runtime import STEPS
+    pipeline = PIPELINES[name]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    init_default_scope(name.split(',')[0])
+    transforms = [TRANSFORMS.build(ConfigDict(step)) for step in pipeline]
+    DefaultScope._instance_dict.clear()
+    for size in ((75, 101), (333, 47), (64, 64), (500, 333)):
+        picture = np.random.RandomState(0).randint(0, 256, (*size, 3), np.uint8)
+        results = dict(img=picture, img_shape=size, ori_shape=size)
+        for transform in transforms:
+            results = transform(results)
+        resized = picture
+        for step in resize_steps(cfg):
+            resized = STEPS[step.pop('type')](resized, **step)
+        np.testing.assert_array_equal(resized, results['img'])
+
+
+@pytest.mark.parametrize('step', [
+    dict(type='Pad', size_divisor=32), dict(type='Resize', scale_factor=2.),
+    dict(type='LoadImageFromFile', color_type='grayscale'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow')])
+def test_other_pipelines_are_refused(step):
+    from mmengine.config import Config
+
+    from mmfastvit.export.metadata import resize_steps
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=[step]))))
+    with pytest.raises(ArgumentError, match='cannot be exported'):
+        resize_steps(cfg)
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', 'I;16', 'turned'])
@@ -239,6 +299,16 @@ def test_pictures_of_odd_shapes(kind, shape, exported):
     assert all(np.isfinite(array).all() for array in found.values())
     if kind == 'fpn':
         assert found['labels'].shape == shape[:2]
+
+
+@pytest.mark.slow
+def test_opset_20(shapes, tmp_path):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'), opset=20)
+    DefaultScope._instance_dict.clear()
+    versions = {item.domain: item.version for item in
+                onnx.load(tmp_path / 'model.onnx').opset_import}
+    assert versions[''] == 20
 
 
 def test_bad_targets(shapes, tmp_path):

@@ -1,6 +1,6 @@
 """Predict with an exported file, without PyTorch and OpenMMLab.
 
-Needs numpy, opencv-python-headless, and onnxruntime (.onnx) or openvino (.xml).
+Needs numpy, opencv-python-headless and onnxruntime; pillow for ImageNet's configs.
 """
 import argparse
 import sys

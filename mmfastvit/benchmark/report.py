@@ -84,17 +84,20 @@ def plot(results: Sequence[Result], path: str) -> None:
     smallest size that was measured.
     """
     sizes = sorted({r.shape[2:] for r in results}, key=prod)
-    figure = Figure((5.5 * min(len(sizes), 2), 4.5), layout='constrained')
-    panels = figure.subplots(1, min(len(sizes), 2), squeeze=False)[0]
+    known = any(r.case.name in _accuracies() for r in results)
+    grows = len(sizes) > 1 or not known
+    figure = Figure((5.5 * (known + grows), 4.5), layout='constrained')
+    panels = list(figure.subplots(1, known + grows, squeeze=False)[0])
     own = results[0]
-    _plot_accuracy(panels[0], [r for r in results if r.shape[2:] == sizes[0]])
-    panels[0].set(
-        xscale='log', xlabel='milliseconds at ' + 'x'.join(map(str, sizes[0])),
-        ylabel='top-1, % (the reference\'s figure)',
-        title=f'{own.case.mode}, batch {own.shape[0]}, {own.case.dtype}')
-    if len(sizes) > 1:
-        _plot_growth(panels[1], results)
-        panels[1].set(xscale='log', yscale='log', ylabel='milliseconds',
+    figure.suptitle(f'{own.case.mode}, batch {own.shape[0]}, {own.case.dtype}')
+    if known:
+        axes = panels.pop(0)
+        _plot_accuracy(axes, [r for r in results if r.shape[2:] == sizes[0]])
+        axes.set(xscale='log', ylabel='top-1, % (the reference\'s figure)',
+                 xlabel='milliseconds at ' + 'x'.join(map(str, sizes[0])))
+    if grows:
+        _plot_growth(panels[0], results)
+        panels[0].set(xscale='log', yscale='log', ylabel='milliseconds',
                       xlabel='square root of the pixels')
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format='png', dpi=120)
@@ -108,10 +111,9 @@ def _plot_accuracy(axes: Axes, results: Sequence[Result]) -> None:
                         for r in known if r.contestant == contestant)
         axes.plot([x for x, _, _ in points], [y for _, y, _ in points], 'o-',
                   label=contestant)
-    if known:  # the names are beside the last contestant's points
-        for x, y, name in points:
-            axes.annotate(name, (x, y), fontsize=8, ha='right', va='bottom')
-        axes.legend(fontsize=7, loc='lower right')
+    for x, y, name in points:  # the last contestant's
+        axes.annotate(name, (x, y), fontsize=8, ha='right', va='bottom')
+    axes.legend(fontsize=7, loc='lower right')
 
 
 def _plot_growth(axes: Axes, results: Sequence[Result]) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint_file import load_from_path_or_url
 from ..datasets.shapes import draw_scene
@@ -44,8 +44,12 @@ class Report:
     metadata: dict
 
     def __str__(self) -> str:
-        return (f'{self.path} ({Path(self.path).stat().st_size / 2**20:.1f} MiB) '
-                f'computes what PyTorch computes:\n{table(self.rows)}')
+        size = Path(self.path).stat().st_size / 2**20
+        verdict = ('computes what PyTorch computes' if any(
+            row.compared for row in self.rows) else
+            'was NOT compared with PyTorch, which finds nothing in the pictures: give '
+            'test data that shows objects')
+        return f'{self.path} ({size:.1f} MiB) {verdict}:\n{table(self.rows)}'
 
 
 def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
@@ -79,7 +83,7 @@ def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
     task, module = exportable(model, backbone_only)
-    classes, palette = _classes(cfg, checkpoint)
+    classes, palette = _classes(cfg, checkpoint, model)
     metadata = describe(cfg, model, task, module.preprocess, classes, palette,
                         size)
     pictures = _pictures(runner, size)
@@ -93,18 +97,20 @@ def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
         if not all(row.passed for row in rows):
             raise CheckpointError(
                 f'{out} was not written, since it computes something else than the '
-                f'model:\n{table(rows)}\nDo the weights hold NaN? Are there '
-                'predictions at all? If neither, please report it.')
+                f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please '
+                'report it.')
         unfinished_report.write_text(json.dumps(
             dict(metadata=metadata, comparison=[asdict(row) for row in rows]),
             indent=1))
     return Report(str(out), rows, metadata)
 
 
-def _classes(cfg: Config, checkpoint: str) -> tuple[list[str], list[list[int]]]:
+def _classes(cfg: Config, checkpoint: str, model: nn.Module
+             ) -> tuple[list[str], list[list[int]]]:
     """Return names and colours (RGB) of the classes.
 
-    From the checkpoint, where MMEngine keeps them, or from the data set.
+    From the checkpoint, where MMEngine keeps them, or from the data set; where
+    neither tells, numbered.
     """
     content = load_from_path_or_url(latest_checkpoint(checkpoint))
     meta = content.get('meta') if isinstance(content, dict) else None
@@ -112,7 +118,9 @@ def _classes(cfg: Config, checkpoint: str) -> tuple[list[str], list[list[int]]]:
     if not (isinstance(meta, dict) and meta.get('classes')):
         meta = DATASETS.build(dict(cfg.test_dataloader.dataset,
                                    lazy_init=True)).metainfo
-    classes = [str(name) for name in meta.get('classes') or ()]
+    count = next((module.num_classes for module in model.modules()
+                  if isinstance(getattr(module, 'num_classes', None), int)), 0)
+    classes = [str(name) for name in meta.get('classes') or range(count)]
     palette = meta.get('palette')
     if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
         random = np.random.RandomState(0)  # the same colours each time
@@ -131,6 +139,8 @@ def _pictures(runner: Runner, size: tuple[int, int] | None) -> list[Tensor]:
         dataset = runner.test_dataloader.dataset
         pictures = [dataset[i]['inputs'] for i in range(min(2, len(dataset)))]
     except DataError:
+        pictures = []
+    if not pictures:
         random = np.random.RandomState(0)
         pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
                     for _ in range(2)]

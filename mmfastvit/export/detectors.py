@@ -1,9 +1,11 @@
 """Detectors whose post-processing is part of the graph."""
+from inspect import signature
 from typing import Any
 
 import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
@@ -34,16 +36,23 @@ class SingleStage(nn.Module):
         ArgumentError: The head does what the graph would not.
     """
 
-    outputs = {'boxes': {0: 'detections'}, 'scores': {0: 'detections'},
-               'labels': {0: 'detections'}}
+    outputs = ['boxes', 'scores', 'labels']
 
     def __init__(self, model: nn.Module):
         super().__init__()
         head = model.bbox_head
+        _check_methods(model, SingleStageDetector, 'predict')
         _check_methods(head, BaseDenseHead, 'predict_by_feat',
                        '_predict_by_feat_single', '_bbox_post_process')
+        given = list(signature(head.loss_by_feat).parameters)
+        if given[:3] != ['cls_scores', 'bbox_preds', 'batch_gt_instances']:
+            raise _refusal(type(head).__name__, f'it also gives {given[2]}; only '
+                           'scores and boxes are known.')
         _check_coder(head)
         _check_nms('model.test_cfg', model.test_cfg)
+        if model.test_cfg.get('min_bbox_size', -1) > 0:
+            raise _refusal('model.test_cfg.min_bbox_size > 0', 'it counts pixels of '
+                           'the picture before it is resized.')
         self.preprocess = Preprocess(model.data_preprocessor)
         self.model = model
 
@@ -93,6 +102,9 @@ class TwoStage(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
+        _check_methods(model, TwoStageDetector, 'predict')
+        if not model.with_rpn:
+            raise _refusal(type(model).__name__, 'it has no RPN of its own.')
         rpn, roi = model.rpn_head, model.roi_head
         _check_methods(rpn, RPNHead, 'predict_by_feat', '_predict_by_feat_single',
                        '_bbox_post_process')
@@ -111,7 +123,7 @@ class TwoStage(nn.Module):
             _check_methods(roi.mask_head, FCNMaskHead, 'predict_by_feat',
                            '_predict_by_feat_single')
             _check_extractor(roi.mask_roi_extractor)
-            self.outputs = {**self.outputs, 'masks': {0: 'detections'}}
+            self.outputs = [*self.outputs, 'masks']
         _check_nms('model.test_cfg.rpn', model.test_cfg.rpn)
         _check_nms('model.test_cfg.rcnn', model.test_cfg.rcnn)
         self.preprocess = Preprocess(model.data_preprocessor)
@@ -230,7 +242,8 @@ def _check_extractor(extractor: nn.Module) -> None:
 def _check_nms(where: str, cfg: Any) -> None:
     nms = cfg.get('nms', {})
     others = {**nms, 'type': None, 'iou_threshold': None}
-    if nms.get('type') != 'nms' or set(others.values()) != {None}:
+    if (nms.get('type') != 'nms' or 'iou_threshold' not in nms
+            or set(others.values()) != {None}):
         raise _refusal(f'{where}.nms={dict(nms)}',
                        "only dict(type='nms', iou_threshold=...) can.")
     for name in ('nms_pre', 'max_per_img') if where.endswith(

@@ -15,22 +15,26 @@ class ExportedPredictor(BaseModel):
 
     Args:
         path: A file that ``tools/export.py`` wrote.
+        scope: The toolbox whose metric it is for: ``'mmdet'``, ``'mmseg'`` or
+            ``'mmpretrain'``.
 
     Raises:
-        ArgumentError: It gives feature maps, for which there is no metric.
+        ArgumentError: It is for another task.
         CheckpointError: It cannot be used.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, scope: str):
         super().__init__()
         try:
             self.exported = ExportedModel(path)
         except PredictionError as error:
             raise CheckpointError(str(error)) from error
-        self.task = self.exported.metadata['task']
-        if self.task not in _FILL:
-            raise ArgumentError(f'{path} gives feature maps: export the whole model '
-                                'to evaluate it.')
+        task = self.exported.metadata['task']
+        if task != _TASKS.get(scope):
+            raise ArgumentError(f'{path} is for {task}, the config for '
+                                f'{_TASKS.get(scope, scope)}: export the whole model '
+                                'of this config to evaluate it.')
+        self.fill = _FILL[task]
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError('An exported file has test_step alone.')
@@ -42,10 +46,9 @@ class ExportedPredictor(BaseModel):
             data: ``inputs``, (3, H, W) uint8, BGR, each, and ``data_samples``.
         """
         for picture, sample in zip(data['inputs'], data['data_samples']):
-            found = self.exported.restore(
-                self.exported.run(picture[None].numpy()), tuple(picture.shape[1:]),
-                tuple(sample.ori_shape[:2]))
-            _FILL[self.task](sample, found)
+            found = self.exported.predict_resized(
+                picture.permute(1, 2, 0).numpy(), tuple(sample.ori_shape[:2]))
+            self.fill(sample, found)
         return data['data_samples']
 
 
@@ -65,6 +68,8 @@ def _classification(sample: BaseDataElement, found: Arrays) -> None:
     sample.set_pred_score(scores).set_pred_label(scores.argmax())
 
 
+_TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation',
+          'mmpretrain': 'classification'}
 _FILL: dict[str, Callable] = {
     'detection': _detection, 'segmentation': _segmentation,
     'classification': _classification}

@@ -11,8 +11,7 @@ from .preprocessing import Preprocess
 from .runtime import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
-_NEUTRAL = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs',
-            'PackSegInputs', 'PackInputs')
+_NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
 
 def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
@@ -46,7 +45,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
         found['depths'] = list(backbone.variant.depths)
     if task == 'detection':
         test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
-        found |= dict(score_threshold=test_cfg.score_thr,
+        found |= dict(score_threshold=test_cfg.get('score_thr', 0.),
                       iou_threshold=test_cfg.nms.iou_threshold,
                       max_detections=test_cfg.max_per_img)
         if 'mask_thr_binary' in test_cfg:
@@ -61,40 +60,57 @@ def resize_steps(cfg: Config) -> list[dict[str, Any]]:
         ArgumentError: A step changes pictures in a way that is not known.
     """
     steps = []
-    for step in cfg.test_dataloader.dataset.pipeline:
-        name = step['type'].rsplit('.', 1)[-1]
+    pipeline = cfg.test_dataloader.dataset.get('pipeline')
+    if not pipeline:
+        raise ArgumentError('The test data set has no pipeline of its own, which says '
+                            'how pictures are resized: name one data set.')
+    for step in pipeline:
+        name = getattr(step['type'], '__name__', step['type']).rsplit('.', 1)[-1]
         if name in _NEUTRAL:
             continue
         options = {key: value for key, value in step.items() if key != 'type'}
         try:
-            steps.append(_STEPS[name](**options))
+            steps += _STEPS[name](**options)
         except (KeyError, TypeError) as error:
             raise ArgumentError(
-                f'The test pipeline\'s {dict(step)} cannot be exported; known are '
-                f'{", ".join(STEPS)}, and their plain arguments. Resize with one of '
-                'them in the test pipeline.') from error
+                f'The test pipeline\'s {dict(step)} cannot be exported: {error}. '
+                f'Known are LoadImageFromFile in colour, {", ".join(STEPS)}, and '
+                'their plain arguments.') from error
     return steps
 
 
-def _resize(scale: tuple[int, int], keep_ratio: bool = False) -> dict:
-    return dict(type='Resize', scale=list(scale), keep_ratio=keep_ratio)
+def _load(color_type: str = 'color', imdecode_backend: str = 'cv2',
+          to_float32: bool = False, ignore_empty: bool = False,
+          backend_args: Any = None, file_client_args: Any = None) -> list[dict]:
+    if (color_type, imdecode_backend, to_float32) != ('color', 'cv2', False):
+        raise TypeError('pictures are read as 8-bit colour, by OpenCV')
+    return []
 
 
-def _resize_to_multiple(size_divisor: int = 32) -> dict:
-    return dict(type='ResizeToMultiple', size_divisor=size_divisor)
+def _resize(scale: int | tuple[int, int], keep_ratio: bool = False,
+            backend: str = 'cv2', interpolation: str = 'bilinear') -> list[dict]:
+    if (backend, interpolation) != ('cv2', 'bilinear'):
+        raise TypeError('Resize interpolates linearly, by OpenCV')
+    scale = (scale, scale) if isinstance(scale, int) else scale
+    return [dict(type='Resize', scale=list(scale), keep_ratio=keep_ratio)]
+
+
+def _resize_to_multiple(size_divisor: int = 32) -> list[dict]:
+    return [dict(type='ResizeToMultiple', size_divisor=size_divisor)]
 
 
 def _resize_edge(scale: int, edge: str = 'short', backend: str = 'cv2',
-                 interpolation: str = 'bilinear') -> dict:
-    return dict(type='ResizeEdge', scale=scale, edge=edge, backend=backend,
-                interpolation=interpolation)
+                 interpolation: str = 'bilinear') -> list[dict]:
+    return [dict(type='ResizeEdge', scale=scale, edge=edge, backend=backend,
+                 interpolation=interpolation)]
 
 
-def _centre_crop(crop_size: int | tuple[int, int]) -> dict:
+def _centre_crop(crop_size: int | tuple[int, int]) -> list[dict]:
     if isinstance(crop_size, int):
         crop_size = (crop_size, crop_size)
-    return dict(type='CenterCrop', crop_size=list(crop_size))
+    return [dict(type='CenterCrop', crop_size=list(crop_size))]
 
 
-_STEPS = {'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
-          'ResizeEdge': _resize_edge, 'CenterCrop': _centre_crop}
+_STEPS = {'LoadImageFromFile': _load, 'Resize': _resize,
+          'ResizeToMultiple': _resize_to_multiple, 'ResizeEdge': _resize_edge,
+          'CenterCrop': _centre_crop}

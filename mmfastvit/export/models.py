@@ -1,8 +1,11 @@
 """Every kind of model as one module that takes pictures and exports."""
 import copy
+from collections import Counter
 
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from ..errors import ArgumentError
 from ..fusion import norm_scale_shift
@@ -17,8 +20,7 @@ class Pyramid(nn.Module):
         super().__init__()
         self.preprocess = Preprocess(model.data_preprocessor)
         self.backbone = model.backbone
-        self.outputs = {f'stage{i + 1}': {0: 'batch'}
-                        for i in self.backbone.out_indices}
+        self.outputs = [f'stage{i + 1}' for i in self.backbone.out_indices]
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map (B, 3, H, W), 0 to 255, to (B, C, H/s, W/s) of each stage."""
@@ -28,7 +30,7 @@ class Pyramid(nn.Module):
 class Classifier(nn.Module):
     """A classifier of MMPretrain: pictures in, (B, classes) probabilities out."""
 
-    outputs = {'scores': {0: 'batch'}}
+    outputs = ['scores']
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -49,16 +51,17 @@ class Classifier(nn.Module):
 class Segmentor(nn.Module):
     """A segmentor of MMSegmentation that looks at whole pictures."""
 
-    outputs = {'labels': {0: 'batch', 1: 'height', 2: 'width'},
-               'logits': {0: 'batch', 2: 'height', 3: 'width'}}
+    outputs = ['labels', 'logits']
 
     def __init__(self, model: nn.Module):
         super().__init__()
         from mmseg.models.utils import Upsample
-        if model.test_cfg.get('mode', 'whole') != 'whole' or model.out_channels < 2:
+        if (model.test_cfg.get('mode', 'whole') != 'whole' or model.out_channels < 2
+                or model.align_corners):
             raise ArgumentError(
                 'Only segmentors of two or more output channels that look at whole '
-                'pictures can be exported: set model.test_cfg.mode=whole.')
+                'pictures (model.test_cfg.mode=whole), without align_corners, can be '
+                'exported.')
         self.preprocess = Preprocess(model.data_preprocessor)
         self.model = model
         for parent in list(model.modules()):
@@ -126,7 +129,6 @@ def _fold_norms(model: nn.Module) -> None:
     Those after a convolution, of necks and heads, go into it; the fresh norms on
     the backbone's maps, which no convolution alone reads, each become one.
     """
-    from mmcv.cnn.utils import fuse_conv_bn
     norms = getattr(model.backbone, 'out_norms', {})
     for name, norm in norms.items():
         if is_foldable(norm):
@@ -134,4 +136,11 @@ def _fold_norms(model: nn.Module) -> None:
             conv = nn.Conv2d(len(scale), len(scale), 1, groups=len(scale))
             conv.weight.data, conv.bias.data = scale.reshape(-1, 1, 1, 1), shift
             norms[name] = conv.requires_grad_(False)
-    fuse_conv_bn(model)
+    modules = [module for module in model.modules() if isinstance(module, ConvModule)]
+    uses = Counter(id(module.conv) for module in modules)
+    for module in modules:
+        if (module.order[:2] == ('conv', 'norm') and module.with_norm
+                and is_foldable(module.norm) and type(module.conv) is nn.Conv2d
+                and uses[id(module.conv)] == 1):  # some heads share convolutions
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            setattr(module, module.norm_name, nn.Identity())

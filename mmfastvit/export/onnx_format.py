@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from .runtime import KEY
+from .runtime import KEY, first_line
 
 OPSET = 18
 OPSETS = (18, 20)  # the exporter's floor; ONNX Runtime has no RoIAlign at 22
@@ -21,6 +21,9 @@ def check_opset(opset: int) -> None:
     lowest, highest = OPSETS
     if not lowest <= opset <= highest:
         raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
+    if torch.__version__ < '2.6':
+        raise ArgumentError(f'Export needs torch 2.6 or newer; this is '
+                            f'{torch.__version__}.')
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime')
                if find_spec(name) is None]
     if missing:
@@ -30,7 +33,7 @@ def check_opset(opset: int) -> None:
 
 def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
                opset: int = OPSET) -> None:
-    """Write one file, weights inside up to 2 GB.
+    """Write one file, weights inside: up to 2 GB, ten times the largest here.
 
     Args:
         module: From :func:`mmfastvit.export.models.exportable`.
@@ -49,15 +52,15 @@ def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
                 module, (pictures, ), dynamo=True, opset_version=opset,
-                input_names=['image'], output_names=list(module.outputs),
+                input_names=['image'], output_names=module.outputs,
                 dynamic_shapes=(dynamic or None, ), verbose=False)
     except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise ArgumentError(
             f'PyTorch\'s exporter cannot follow this model: {reason} Export its '
             'backbone alone (--backbone-only).') from error
     program.model.metadata_props[KEY] = json.dumps(metadata)
-    program.save(path)  # beyond 2 GB with the weights beside it
+    program.save(path)
 
 
 @contextmanager

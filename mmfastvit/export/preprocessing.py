@@ -27,8 +27,9 @@ class Preprocess(nn.Module):
             raise ArgumentError(
                 f'data_preprocessor.test_cfg.size={test_cfg["size"]} pads every '
                 'picture to one size; export knows size_divisor alone. Set that.')
-        self.divisor = test_cfg.get('size_divisor') or getattr(
-            own, 'pad_size_divisor', 1)
+        # MMSegmentation's own size_divisor is for training alone.
+        self.divisor = (test_cfg.get('size_divisor') or 1) if hasattr(
+            own, 'size_divisor') else getattr(own, 'pad_size_divisor', 1)
         self.pad_value = float(getattr(own, 'pad_value', getattr(own, 'pad_val', 0)))
         self.flips = bool(getattr(own, '_channel_conversion', False)
                           or getattr(own, 'to_rgb', False))

@@ -1,11 +1,11 @@
 """Exported files at work: a picture in, boxes, masks, labels or scores out.
 
-Needs numpy, OpenCV and ONNX Runtime (for .onnx) or OpenVINO (for .xml), and nothing
-else of this package, so that this file can go where the exported model goes.
+Needs numpy, OpenCV, ONNX Runtime and, for models whose pictures Pillow resizes, that;
+nothing else of this package, so that this file can go where the model goes.
 """
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,8 +23,10 @@ class ExportedModel:
     """A file that ``tools/export.py`` wrote.
 
     Args:
-        path: ``.onnx``, or ``.xml`` beside its ``.bin``.
+        path: The file, ``.onnx``.
         threads: How many the runtime may use; None leaves it to the runtime.
+        providers: ONNX Runtime's, the first that works; others than the CPU's may
+            compute with fewer digits.
 
     Attributes:
         metadata: ``task``, ``classes``, ``palette``, ``resize``, ``mask_threshold``
@@ -40,24 +42,28 @@ class ExportedModel:
         ((7, 4), (7,))
     """
 
-    def __init__(self, path: str, threads: int | None = None):
+    def __init__(self, path: str, threads: int | None = None,
+                 providers: Sequence[str] = ('CPUExecutionProvider', )):
         path = Path(path)
-        if not path.is_file():
-            raise PredictionError(f'There is no file {path}; tools/export.py '
-                                  'writes one.')
-        open_ = {'.onnx': _open_onnx, '.xml': _open_openvino}.get(path.suffix)
-        if open_ is None:
-            raise PredictionError(f'{path}: give a file that ends in .onnx, or in '
-                                  '.xml beside its .bin.')
+        if not path.is_file() or path.suffix != '.onnx':
+            raise PredictionError(f'There is no file {path} that ends in .onnx; '
+                                  'tools/export.py writes one.')
         try:
-            metadata, self.run = open_(path, threads)
+            import onnxruntime
         except ImportError as error:
-            raise PredictionError(f'{path} needs {error.name}: pip install '
-                                  f'{error.name}.') from error
-        except Exception as error:  # the runtimes have classes of their own
+            raise PredictionError(f'{path} needs ONNX Runtime: pip install '
+                                  'onnxruntime.') from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=list(providers))
+        except Exception as error:  # the runtime has classes of its own
             raise PredictionError(
                 f'{path} ({path.stat().st_size:,} bytes) is damaged, or was made for '
-                f'another runtime: {str(error).splitlines()[0]}') from error
+                f'another runtime: {first_line(error)}') from error
+        metadata = self.session.get_modelmeta().custom_metadata_map.get(KEY)
         if not metadata:
             raise PredictionError(
                 f'{path} holds no metadata of mmfastvit: it was not written by '
@@ -65,8 +71,13 @@ class ExportedModel:
                 'it.')
         self.metadata = json.loads(metadata)
 
-    run: Callable[[np.ndarray], Arrays]
-    """Maps pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs."""
+    def __deepcopy__(self, memo: dict) -> 'ExportedModel':
+        return self  # sessions cannot be copied, and nothing in one changes
+
+    def run(self, pictures: np.ndarray) -> Arrays:
+        """Map pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs."""
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {'image': pictures})))
 
     def __call__(self, picture: np.ndarray) -> Arrays:
         """Predict for one picture.
@@ -83,12 +94,21 @@ class ExportedModel:
         for step in self.metadata['resize']:
             resized = STEPS[step['type']](resized, **{
                 key: value for key, value in step.items() if key != 'type'})
+        return self.predict_resized(resized, picture.shape[:2])
+
+    def predict_resized(self, picture: np.ndarray, original: tuple[int, int]
+                        ) -> Arrays:
+        """Predict for a picture that a test pipeline has resized.
+
+        Args:
+            picture: (H, W, 3) uint8, BGR.
+            original: Height and width before, in whose pixels results come.
+        """
         static = self.metadata['size']
-        if static and resized.shape[:2] != tuple(static):
-            resized = cv2.resize(resized, tuple(static[::-1]))
-        found = self.run(np.ascontiguousarray(
-            resized.transpose(2, 0, 1)[None], dtype=np.uint8))
-        return self.restore(found, resized.shape[:2], picture.shape[:2])
+        if static and picture.shape[:2] != tuple(static):
+            picture = cv2.resize(np.ascontiguousarray(picture), tuple(static[::-1]))
+        found = self.run(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+        return self.restore(found, picture.shape[:2], original)
 
     def restore(self, found: Arrays, size: tuple[int, int],
                 original: tuple[int, int]) -> Arrays:
@@ -103,10 +123,9 @@ class ExportedModel:
         if task == 'segmentation':
             if size == original:
                 return {'labels': found['labels'][0]}
-            logits = np.ascontiguousarray(found['logits'][0].transpose(1, 2, 0))
-            logits = cv2.resize(logits, original[::-1],
-                                interpolation=cv2.INTER_LINEAR)
-            return {'labels': logits.reshape(*original, -1).argmax(2)}
+            logits = [cv2.resize(of_class, original[::-1])
+                      for of_class in found['logits'][0]]
+            return {'labels': np.argmax(logits, 0)}
         if task != 'detection':
             return {name: array[0] for name, array in found.items()}
         found = dict(found)
@@ -132,12 +151,21 @@ def read_picture(path: str) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise PredictionError(f'There is no picture {path}.')
-    content = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    try:
+        content = np.fromfile(path, np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except (OSError, cv2.error) as error:
+        raise PredictionError(f'{path} cannot be read as a picture: '
+                              f'{first_line(error)}') from error
     if picture is None:
         raise PredictionError(f'{path} ({content.size:,} bytes) is no picture that '
                               'OpenCV reads, or it is damaged.')
     return picture
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of an error's text, or its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -158,7 +186,11 @@ def _interpolation(low: float, high: float, count: int, pixels: int) -> np.ndarr
     place[np.isinf(place)] = 0.5  # boxes without extent, as the toolbox has it
     place = np.nan_to_num(place, nan=-1) * count - 0.5
     samples = np.arange(count, dtype=np.float32)
-    return np.maximum(0, 1 - np.abs(place[:, None] - samples))
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - samples))
+    # The toolbox looks no farther than a pixel around the box.
+    weights[:max(int(np.floor(low)) - 1, 0)] = 0
+    weights[max(int(np.ceil(high)) + 1, 0):] = 0
+    return weights
 
 
 def draw(picture: np.ndarray, found: Arrays, metadata: dict,
@@ -242,37 +274,6 @@ def _write(picture: np.ndarray, text: str, place: tuple[int, int],
                     thickness, cv2.LINE_AA)
 
 
-def _open_onnx(path: Path, threads: int | None) -> tuple[str | None, Callable]:
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=onnxruntime.get_available_providers())
-    names = [output.name for output in session.get_outputs()]
-    given, = (argument.name for argument in session.get_inputs())
-
-    def run(pictures: np.ndarray) -> Arrays:
-        return dict(zip(names, session.run(names, {given: pictures})))
-
-    return session.get_modelmeta().custom_metadata_map.get(KEY), run
-
-
-def _open_openvino(path: Path, threads: int | None) -> tuple[str | None, Callable]:
-    import openvino
-    core = openvino.Core()
-    model = core.read_model(path)
-    options = {'INFERENCE_NUM_THREADS': threads} if threads else {}
-    compiled = core.compile_model(model, 'CPU', options)
-    names = [output.any_name for output in model.outputs]
-
-    def run(pictures: np.ndarray) -> Arrays:
-        found = compiled([pictures])
-        return {name: found[i] for i, name in enumerate(names)}
-
-    return (model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None), run
-
-
 # How pictures are resized: the steps of the toolboxes' test pipelines, by name.
 
 def _resize(picture: np.ndarray, scale: list[int], keep_ratio: bool) -> np.ndarray:
@@ -297,13 +298,16 @@ def _resize_edge(picture: np.ndarray, scale: int, edge: str, backend: str,
                 'height': False}[edge]
     size = ((scale, int(scale * height / width)) if by_width
             else (int(scale * width / height), scale))
-    if backend == 'pillow':
+    size = tuple(max(1, side) for side in size)
+    if backend == 'cv2':
+        return cv2.resize(picture, size, interpolation=INTERPOLATIONS[interpolation])
+    try:
         from PIL import Image
-        return np.asarray(Image.fromarray(picture).resize(
-            size, getattr(Image.Resampling, interpolation.upper())))
-    return cv2.resize(picture, size, interpolation=getattr(
-        cv2, 'INTER_LINEAR' if interpolation == 'bilinear'
-        else f'INTER_{interpolation.upper()}'))
+    except ImportError as error:
+        raise PredictionError('This model takes pictures that Pillow resized: pip '
+                              'install pillow.') from error
+    return np.asarray(Image.fromarray(picture).resize(
+        size, getattr(Image.Resampling, interpolation.upper())))
 
 
 def _centre_crop(picture: np.ndarray, crop_size: list[int]) -> np.ndarray:
@@ -318,5 +322,8 @@ def _linear(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
+INTERPOLATIONS = {'nearest': cv2.INTER_NEAREST, 'bilinear': cv2.INTER_LINEAR,
+                  'bicubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA,
+                  'lanczos': cv2.INTER_LANCZOS4}
 STEPS = {'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
          'ResizeEdge': _resize_edge, 'CenterCrop': _centre_crop}
