@@ -269,7 +269,7 @@ def write_picture(path: str, picture: np.ndarray) -> None:
 
 def _write(picture: np.ndarray, text: str, place: tuple[int, int],
            colour: np.ndarray) -> None:
-    for thickness, shade in ((3, (0, 0, 0)), (1, colour.tolist())):
+    for thickness, shade in ((3, colour.tolist()), (1, (255, 255, 255))):
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, shade,
                     thickness, cv2.LINE_AA)
 
