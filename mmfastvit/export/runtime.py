@@ -115,7 +115,7 @@ class ExportedModel:
         """Return what was found in a resized picture, in pixels of the original.
 
         Args:
-            found: From :attr:`run`, for one picture.
+            found: From :meth:`run`, for one picture.
             size: Height and width that the picture was resized to.
             original: Those before.
         """
