@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,18 @@ from .errors import ArgumentError
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[Path]:
+def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     """Yield a name to write to, which becomes ``path`` if nothing goes wrong.
 
     The name is in the same folder, which is made if need be, and ends as
     ``path`` does.
+
+    Args:
+        path: The file.
+        is_folder: Whether it is a folder, which replaces the one that is there.
+
+    Raises:
+        ArgumentError: It cannot be written.
 
     Example:
         >>> with whole_file('deploy.pth') as unfinished:
@@ -26,15 +34,22 @@ def whole_file(path: str) -> Iterator[Path]:
     except OSError as error:
         raise ArgumentError(f'{path} cannot be written: {error}. Name another '
                             'folder.') from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ArgumentError(f'{path} cannot be written: it is a folder, or its '
-                            'folder is not yours. Name another file.')
+    if path.exists() and path.is_dir() != is_folder or not os.access(
+            path.parent, os.W_OK):
+        raise ArgumentError(
+            f'{path} cannot be written: it is a {"file" if is_folder else "folder"}, '
+            'or its folder is not yours. Name another.')
     unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
     try:
         yield unfinished
+        if is_folder:
+            shutil.rmtree(path, ignore_errors=True)
         os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        if is_folder:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
 
 
 class AtomicBackend(LocalBackend):

@@ -18,11 +18,11 @@ pytest.importorskip('onnxruntime')
 from conftest import ROOT  # noqa: E402
 from helpers import build_model, shapes_case  # noqa: E402
 from mmfastvit import VARIANTS, ArgumentError, CheckpointError, runner  # noqa: E402
-from mmfastvit.export import export, verification  # noqa: E402
+from mmfastvit.export import Options, export, verification  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.runtime import (  # noqa: E402
-    ExportedModel,
     PredictionError,
+    load,
     read_picture,
 )
 
@@ -44,7 +44,7 @@ def exported(shapes, tmp_path_factory):
             cfg, checkpoint = shapes_case(task, shapes, folder)
             out = folder / 'model.onnx'
             report = export(copy.deepcopy(cfg), str(checkpoint), str(out),
-                            backbone_only=kind == 'backbone')
+                            Options(backbone_only=kind == 'backbone'))
             DefaultScope._instance_dict.clear()
             made[kind] = cfg, checkpoint, out, report
         return made[kind]
@@ -59,7 +59,7 @@ def test_equals_pytorch_at_two_sizes(kind, exported):
     assert all(row.passed for row in report.rows), str(report)
     # New weights may find nothing in the smaller picture.
     assert any(row.compared for row in report.rows), str(report)
-    stored = json.loads(out.with_suffix('.json').read_text())
+    stored = json.loads(Path(f'{out}.json').read_text())
     assert len(stored['comparison']) == len(report.rows)
 
 
@@ -78,7 +78,7 @@ def test_graph_is_re_parameterized(kind, exported):
 @pytest.mark.parametrize('kind', KINDS)
 def test_metadata(kind, exported):
     cfg, _, out, report = exported(kind)
-    metadata = ExportedModel(out).metadata
+    metadata = load(out).metadata
     assert metadata == json.loads(json.dumps(report.metadata))
     if kind != 'backbone':
         assert {'circle', 'square', 'triangle'} <= set(metadata['classes'])
@@ -115,7 +115,7 @@ def test_no_detections(kind, shapes, tmp_path):
     assert {row.compared for row in report.rows} == {0}
     assert 'was NOT compared' in str(report)
     for size in ((1, 1), (97, 33), (200, 200)):
-        found = ExportedModel(out)(np.zeros((*size, 3), np.uint8))
+        found = load(out)(np.zeros((*size, 3), np.uint8))
         assert found['boxes'].shape == (0, 4) and found['scores'].shape == (0, )
         if kind == 'maskrcnn':
             assert found['masks'].shape == (0, *size)
@@ -148,9 +148,10 @@ def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
 
 def test_static_size(shapes, tmp_path):
     cfg, checkpoint = shapes_case('fpn', shapes, tmp_path)
-    export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'), size=(64, 96))
+    export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'),
+           Options(size=(64, 96)))
     DefaultScope._instance_dict.clear()
-    model = ExportedModel(tmp_path / 'model.onnx')
+    model = load(tmp_path / 'model.onnx')
     sides = onnx.load(tmp_path / 'model.onnx').graph.input[0].type.tensor_type.shape
     assert [side.dim_value for side in sides.dim][2:] == [64, 96]
     found = model(np.zeros((50, 40, 3), np.uint8))
@@ -195,7 +196,7 @@ def test_what_would_compute_something_else_is_refused(name, changes, message):
 def test_paste_equals_mmdet_s():
     from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 
-    from mmfastvit.export.runtime import paste
+    from mmfastvit.export.runtime.model import paste
     random = np.random.RandomState(0)
     masks = random.rand(5, 28, 28).astype(np.float32)
     boxes = np.array([[3.2, 4.1, 30.7, 20.2], [-5, -3, 10, 60], [0, 0, 50, 40],
@@ -225,7 +226,7 @@ def test_pictures_are_resized_as_the_pipelines_do(name):
     from mmengine.registry import TRANSFORMS, init_default_scope
 
     from mmfastvit.export.metadata import resize_steps
-    from mmfastvit.export.runtime import STEPS
+    from mmfastvit.export.runtime.pictures import STEPS
     pipeline = PIPELINES[name]
     cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
     init_default_scope(name.split(',')[0])
@@ -297,32 +298,127 @@ def test_bad_pictures_and_files(exported, tmp_path):
 @pytest.mark.parametrize('shape', [(1, 1, 3), (1000, 3, 3), (3, 1000, 3)])
 @pytest.mark.parametrize('kind', KINDS)
 def test_pictures_of_odd_shapes(kind, shape, exported):
-    found = ExportedModel(exported(kind)[2])(np.full(shape, 100, np.uint8))
+    found = load(exported(kind)[2])(np.full(shape, 100, np.uint8))
     assert all(np.isfinite(array).all() for array in found.values())
     if kind == 'fpn':
         assert found['labels'].shape == shape[:2]
 
 
-@pytest.mark.slow
-def test_opset_20(shapes, tmp_path):
-    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
-    export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'), opset=20)
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize('kind', [
+    'maskrcnn', 'classifier', *(pytest.param(kind, marks=SLOW) for kind in
+                                ('retinanet', 'fpn', 'backbone'))])
+@pytest.mark.parametrize('suffix', ['.xml', '.pt2'])
+def test_other_formats_equal_pytorch(kind, suffix, exported, tmp_path):
+    """OpenVINO's runs natively, PyTorch's where no toolbox can be imported."""
+    pytest.importorskip('openvino')
+    cfg, checkpoint, onnx_file, _ = exported(kind)
+    out = tmp_path / f'model{suffix}'
+    report = export(copy.deepcopy(cfg), str(checkpoint), str(out),
+                    Options(backbone_only=kind == 'backbone'))
     DefaultScope._instance_dict.clear()
-    versions = {item.domain: item.version for item in
-                onnx.load(tmp_path / 'model.onnx').opset_import}
-    assert versions[''] == 20
+    assert len({row.size for row in report.rows}) == 2
+    assert any(row.compared for row in report.rows), str(report)
+    assert report.size == sum(path.stat().st_size for path in tmp_path.iterdir()
+                              if path.suffix != '.json')
+    picture = np.random.RandomState(1).randint(0, 256, (1, 3, 75, 101), np.uint8)
+    expected = load(onnx_file).run(picture)
+    if suffix == '.xml':
+        found = load(out).run(picture)
+    else:
+        np.save(tmp_path / 'picture.npy', picture)
+        done = subprocess.run([sys.executable, '-c', LOADS, tmp_path], text=True,
+                              capture_output=True)
+        assert done.returncode == 0, done.stderr
+        found = {name: np.load(tmp_path / f'{name}.npy') for name in expected}
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-3)
 
 
-def test_bad_targets(shapes, tmp_path):
+LOADS = '''
+import json, sys
+sys.modules.update(dict.fromkeys(
+    ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'mmfastvit')))
+import numpy, torch, torchvision
+folder, files = sys.argv[1], {'mmfastvit.json': ''}
+model = torch.export.load(f'{folder}/model.pt2', extra_files=files).module()
+found = model(torch.from_numpy(numpy.load(f'{folder}/picture.npy')))
+found = found if isinstance(found, (tuple, list)) else [found]
+for name, x in zip(json.loads(files['mmfastvit.json'])['outputs'], found):
+    numpy.save(f'{folder}/{name}.npy', x.detach().numpy())
+'''
+
+
+@pytest.mark.parametrize('kind, opset', [
+    ('classifier', 11), ('fpn', 11), ('backbone', 13),
+    pytest.param('classifier', 17, marks=SLOW),
+    pytest.param('classifier', 20, marks=SLOW)])
+def test_opsets(kind, opset, shapes, tmp_path):
+    """Old ones for boards: attention in parts, one size, the operators listed."""
+    cfg, checkpoint = shapes_case('classifier' if kind == 'backbone' else kind,
+                                  shapes, tmp_path)
+    out = tmp_path / 'model.onnx'
+    report = export(cfg, str(checkpoint), str(out), Options(
+        opset=opset, size=(64, 96), backbone_only=kind == 'backbone'))
+    DefaultScope._instance_dict.clear()
+    model = onnx.load(out)
+    assert {item.domain: item.version for item in model.opset_import}[''] == opset
+    counts = Counter(node.op_type for node in model.graph.node)
+    assert counts['BatchNormalization'] == 0
+    if opset < 18:
+        assert report.operators == counts
+        assert not set(counts) & {'LayerNormalization', 'Gelu', 'Shape', 'Constant'}
+        assert {node.domain for node in model.graph.node} == {''}
+        shape = model.graph.input[0].type.tensor_type.shape
+        assert [side.dim_value for side in shape.dim] == [1, 3, 64, 96]
+
+
+def test_coreml(shapes, tmp_path):
+    """It cannot run here: the operators are those of the folded network."""
+    pytest.importorskip('coremltools')
     cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
-    for options, message in (
-            (dict(out=tmp_path / 'model.tflite'), '.onnx'),
-            (dict(out=tmp_path / 'model.onnx', opset=11), '18 to 20'),
-            (dict(out=checkpoint / 'model.onnx'), 'cannot be written')):
-        options['out'] = str(options['out'])
-        with pytest.raises(ArgumentError, match=message):
-            export(copy.deepcopy(cfg), str(checkpoint), **options)
+    out = tmp_path / 'model.mlpackage'
+    for _ in range(2):  # the second replaces the first
+        report = export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(
+            size=(64, 96), backbone_only=True))
         DefaultScope._instance_dict.clear()
+    assert 'NOT run' in str(report) and not report.rows
+    blocks = sum(VARIANTS['t8'].depths)
+    count = Counter(report.operators)
+    assert count['gelu'] == 3 + 3 + blocks
+    assert not any('norm' in name for name in count)
+    assert count['softmax'] == 0  # a T8 has no attention
+    import coremltools
+    spec = coremltools.utils.load_spec(str(out))
+    metadata = json.loads(spec.description.metadata.userDefined['mmfastvit'])
+    assert metadata == json.loads(json.dumps(report.metadata))
+
+
+@pytest.mark.parametrize('name, options, message', [
+    ('model.tflite', {}, '.onnx'),
+    ('model.onnx', dict(opset=10), '11 to 20'),
+    ('model.onnx', dict(opset=11), '--static'),
+    ('model.onnx', dict(format='openvino'), '.xml'),
+    ('model.pt2', dict(opset=18), 'leave it out'),
+    ('model.mlpackage', {}, '--static'),
+    ('checkpoint/model.onnx', {}, 'cannot be written')])
+def test_bad_targets(name, options, message, shapes, tmp_path):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    (tmp_path / 'checkpoint').write_text('a file, no folder')
+    with pytest.raises(ArgumentError, match=message):
+        export(cfg, str(checkpoint), str(tmp_path / name), Options(**options))
+    DefaultScope._instance_dict.clear()
+    assert not list(tmp_path.glob('**/*model.*'))
+
+
+def test_old_opsets_of_detectors_are_refused(shapes, tmp_path):
+    cfg, checkpoint = shapes_case('retinanet', shapes, tmp_path)
+    with pytest.raises(ArgumentError, match='--backbone-only'):
+        export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'),
+               Options(opset=11, size=(64, 64)))
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.mark.parametrize('kind', ['maskrcnn', 'fpn', 'classifier'])

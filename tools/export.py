@@ -2,7 +2,8 @@
 import argparse
 
 from mmfastvit.command_line import add_config_arguments, config_from, run, size
-from mmfastvit.export import export
+from mmfastvit.export import Options, export
+from mmfastvit.export.formats import FORMATS
 from mmfastvit.export.onnx_format import OPSET
 
 
@@ -11,17 +12,21 @@ def main() -> None:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
-    parser.add_argument('--out', required=True, metavar='FILE.onnx',
-                        help='file to write; the comparison goes to FILE.json')
-    parser.add_argument('--opset', type=int, default=OPSET,
-                        help=f'version of the operators (default: {OPSET})')
+    parser.add_argument('--out', required=True, metavar='FILE',
+                        help='file to write, ending in ' + ', '.join(
+                            row.suffixes[0] for row in FORMATS.values())
+                        + '; the comparison goes to FILE.json')
+    parser.add_argument('--format', choices=FORMATS,
+                        help='what the file is (default: what its name says)')
+    parser.add_argument('--opset', type=int,
+                        help=f'version of ONNX\'s operators (default: {OPSET})')
     parser.add_argument('--static', type=size, metavar='HxW',
                         help='take pictures of this size alone')
     parser.add_argument('--backbone-only', action='store_true',
                         help='export the feature maps, for heads of your own')
     args = parser.parse_args()
-    print(export(config_from(args), args.checkpoint, args.out, args.opset,
-                 args.static, args.backbone_only))
+    print(export(config_from(args), args.checkpoint, args.out, Options(
+        args.format, args.opset, args.static, args.backbone_only)))
 
 
 if __name__ == '__main__':

@@ -1,16 +1,17 @@
 """Predict with an exported file, without PyTorch and OpenMMLab.
 
-Needs numpy, opencv-python-headless and onnxruntime; pillow for ImageNet's configs.
+Needs numpy, opencv-python-headless and onnxruntime (for .onnx) or openvino (for .xml);
+pillow for ImageNet's configs.
 """
 import argparse
 import sys
 from pathlib import Path
 
 for folder in Path(__file__).resolve().parents:
-    # Not as part of its package, which needs PyTorch: runtime.py stands alone.
+    # Not as part of its package, which needs PyTorch: runtime/ stands alone.
     sys.path += [str(path.parent) for path in (
-        folder / 'runtime.py', folder / 'export' / 'runtime.py',
-        folder / 'mmfastvit' / 'export' / 'runtime.py') if path.is_file()]
+        folder / 'runtime', folder / 'export' / 'runtime',
+        folder / 'mmfastvit' / 'export' / 'runtime') if path.is_dir()]
 
 import runtime  # noqa: E402
 
@@ -25,7 +26,7 @@ def main() -> None:
                         help='least score of objects (default: 0.3)')
     parser.add_argument('--threads', type=int, help='of the runtime')
     args = parser.parse_args()
-    model = runtime.ExportedModel(args.model, args.threads)
+    model = runtime.load(args.model, threads=args.threads)
     picture = runtime.read_picture(args.picture)
     found = model(picture)
     if args.out:

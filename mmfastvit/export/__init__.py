@@ -6,6 +6,7 @@ pictures are resized are in the file. :mod:`mmfastvit.export.runtime` runs it wi
 PyTorch and OpenMMLab.
 """
 import json
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,10 +24,31 @@ from ..errors import ArgumentError, CheckpointError, DataError
 from ..files import whole_file
 from ..reparam import reparameterizable_layers, reparameterize
 from ..runner import build_runner, check_data, latest_checkpoint, load_weights
+from .formats import format_of
 from .metadata import describe
 from .models import exportable
-from .onnx_format import OPSET, check_opset, write_onnx
+from .onnx_format import LOWEST, OPSET, check_opset
+from .runtime import ExportedModel
 from .verification import Row, table, verify
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a file is to be.
+
+    Attributes:
+        format: Of :data:`mmfastvit.export.formats.FORMATS`; None leaves it to the
+            file's name.
+        opset: Version of ONNX's operators, 11 to 20; None takes 18.
+        size: Height and width, if the file is to take pictures of that size alone;
+            by default it takes every size.
+        backbone_only: Whether it gives the feature maps instead of the predictions.
+    """
+
+    format: str | None = None
+    opset: int | None = None
+    size: tuple[int, int] | None = None
+    backbone_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,74 +57,98 @@ class Report:
 
     Attributes:
         path: The exported file.
-        rows: The comparison.
+        size: Bytes of it, and of what it needs beside it.
+        rows: The comparison; empty where this machine cannot run the file.
         metadata: Of the file.
+        operators: How often each is in it, where compilers ask for that.
     """
 
     path: str
+    size: int
     rows: list[Row]
     metadata: dict
+    operators: dict[str, int]
 
     def __str__(self) -> str:
-        size = Path(self.path).stat().st_size / 2**20
-        verdict = ('computes what PyTorch computes' if any(
+        verdict = ('computes what PyTorch computes:' if any(
             row.compared for row in self.rows) else
             'was NOT compared with PyTorch, which finds nothing in the pictures: give '
-            'test data that shows objects')
-        return f'{self.path} ({size:.1f} MiB) {verdict}:\n{table(self.rows)}'
+            'test data that shows objects:' if self.rows else
+            'was NOT run: its runtime is on other machines')
+        lines = [f'{self.path} ({self.size / 2**20:.1f} MiB) {verdict}']
+        if self.rows:
+            lines.append(table(self.rows))
+        if self.operators:
+            lines.append('  operators: ' + ', '.join(
+                f'{count} {name}' for name, count in sorted(self.operators.items())))
+        return '\n'.join(lines)
 
 
-def export(cfg: Config, checkpoint: str, out: str, opset: int = OPSET,
-           size: tuple[int, int] | None = None, backbone_only: bool = False
+def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
            ) -> Report:
     """Write a model as one file, compare it with PyTorch, and keep it if equal.
 
-    Beside it, ``.json`` holds the comparison.
+    Beside it, ``.json`` after its name, is the comparison.
 
     Args:
         cfg: From :func:`mmfastvit.runner.load_config`.
         checkpoint: Checkpoint of the whole model, in train or deploy form, or a
             work directory, whose latest is taken.
-        out: File to write, ``.onnx``.
-        opset: Version of ONNX's operators, 18 to 20.
-        size: Height and width, if the file is to take pictures of that size alone;
-            by default it takes every size.
-        backbone_only: Export the feature maps instead of the predictions.
+        out: File to write.
+        options: What it is to be.
 
     Raises:
         ArgumentError: The model, or what is asked for, cannot be exported.
         CheckpointError: The checkpoint does not fit, or the file computes something
             else than the model.
     """
-    if Path(out).suffix != '.onnx':
-        raise ArgumentError(f'{out}: give a name that ends in .onnx.')
-    check_opset(opset)
+    kind = format_of(out, options.format)
+    if options.opset is not None and not kind.has_opsets:
+        raise ArgumentError(f'opset={options.opset}: a file of {kind.name} has none; '
+                            'leave it out.')
+    opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     runner = build_runner(cfg)
     model = runner.model.cpu().eval()
     load_weights(model, checkpoint)
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
-    task, module = exportable(model, backbone_only)
+    task, module = exportable(model, options.backbone_only)
+    if kind.has_opsets:
+        check_opset(opset['opset'], task, options.size)
+    if kind.name == 'coreml' and (task == 'detection' or options.size is None):
+        raise ArgumentError('CoreML takes pictures of one size (--static HxW), and of '
+                            'detectors the feature maps alone (--backbone-only).')
     classes, palette = _classes(cfg, checkpoint, model)
+    batch = 1 if (task == 'detection' or kind.name == 'coreml'
+                  or opset.get('opset', LOWEST) < LOWEST) else None
     metadata = describe(cfg, model, task, module.preprocess, classes, palette,
-                        size)
-    pictures = _pictures(runner, size)
-    with whole_file(out) as unfinished, \
-            whole_file(Path(out).with_suffix('.json')) as unfinished_report:
-        batch = pictures[0][None]
-        if task != 'detection':
-            batch = batch.repeat(2, 1, 1, 1)  # a batch of 1 would be taken as fixed
-        write_onnx(module, batch, unfinished, metadata, opset)
-        rows = verify(model, str(unfinished), pictures)
+                        options.size, batch)
+    pictures = _pictures(runner, options.size)
+    with ExitStack() as stack:
+        unfinished, *others = [
+            stack.enter_context(whole_file(Path(out).with_suffix(suffix),
+                                           kind.is_folder))
+            for suffix in kind.suffixes]
+        unfinished_report = stack.enter_context(whole_file(f'{out}.json'))
+        # 2, if any: 1 would be taken as fixed
+        example = pictures[0].repeat(batch or 2, 1, 1, 1)
+        kind.write(module, example, unfinished, metadata, **opset)
+        rows = verify(model, ExportedModel(kind.open(unfinished)), pictures) \
+            if kind.open else []
         if not all(row.passed for row in rows):
             raise CheckpointError(
                 f'{out} was not written, since it computes something else than the '
                 f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please '
                 'report it.')
+        size = sum(file.stat().st_size for part in (unfinished, *others)
+                   for file in (part, *part.rglob('*')) if file.is_file())
+        operators = {}
+        if kind.operators and (not kind.open or opset.get('opset', 0) < LOWEST):
+            operators = dict(kind.operators(unfinished))
         unfinished_report.write_text(json.dumps(
-            dict(metadata=metadata, comparison=[asdict(row) for row in rows]),
-            indent=1))
-    return Report(str(out), rows, metadata)
+            dict(metadata=metadata, comparison=[asdict(row) for row in rows],
+                 operators=operators), indent=1))
+    return Report(str(out), size, rows, metadata, operators)
 
 
 def _classes(cfg: Config, checkpoint: str, model: nn.Module

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ..errors import ArgumentError, CheckpointError
-from .runtime import Arrays, ExportedModel, PredictionError
+from .runtime import Arrays, PredictionError, load
 
 
 class ExportedPredictor(BaseModel):
@@ -26,7 +26,7 @@ class ExportedPredictor(BaseModel):
     def __init__(self, path: str, scope: str):
         super().__init__()
         try:
-            self.exported = ExportedModel(path)
+            self.exported = load(path)
         except PredictionError as error:
             raise CheckpointError(str(error)) from error
         task = self.exported.metadata['task']

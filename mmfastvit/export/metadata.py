@@ -8,7 +8,7 @@ from torch import nn
 from ..errors import ArgumentError
 from ..version import __version__
 from .preprocessing import Preprocess
-from .runtime import STEPS
+from .runtime.pictures import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
 _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
@@ -16,7 +16,7 @@ _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
 def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
              classes: list[str], palette: list[list[int]],
-             size: tuple[int, int] | None) -> dict[str, Any]:
+             size: tuple[int, int] | None, batch: int | None) -> dict[str, Any]:
     """Return the metadata, of types that JSON knows.
 
     Args:
@@ -28,6 +28,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
         classes: Names.
         palette: A colour, RGB, for each.
         size: Height and width, if the graph takes pictures of one size alone.
+        batch: How many pictures, if it takes that many alone.
 
     Raises:
         ArgumentError: The test pipeline resizes in a way that is not known.
@@ -35,7 +36,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
     backbone = model.backbone
     found = dict(
         task=task, classes=classes, palette=palette, size=size,
-        resize=resize_steps(cfg), layout='(B, 3, H, W) uint8, BGR',
+        batch=batch, resize=resize_steps(cfg), layout='(B, 3, H, W) uint8, BGR',
         mean=preprocess.mean.flatten().tolist(), std=preprocess.std.flatten().tolist(),
         to_rgb=preprocess.flips, pad_divisor=preprocess.divisor,
         backbone=type(backbone).__name__,
@@ -54,7 +55,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
 
 
 def resize_steps(cfg: Config) -> list[dict[str, Any]]:
-    """Return how the test pipeline resizes, as ``runtime.STEPS`` names it.
+    """Return how the test pipeline resizes, as ``runtime.pictures.STEPS`` names it.
 
     Raises:
         ArgumentError: A step changes pictures in a way that is not known.

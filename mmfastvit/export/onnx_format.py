@@ -1,77 +1,107 @@
-"""ONNX files, through PyTorch's exporter."""
+"""ONNX files, through PyTorch's exporters."""
+import io
 import json
-import logging
-import warnings
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections import Counter
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from .runtime import KEY, first_line
+from .runtime import KEY
+from .runtime.errors import first_line
+from .tracing import quiet, record
 
 OPSET = 18
-OPSETS = (18, 20)  # the exporter's floor; ONNX Runtime has no RoIAlign at 22
+OPSETS = (11, 20)  # ONNX Runtime has no RoIAlign at 22
+LOWEST = 18  # of the exporter for programs; below it, there is that for TorchScript
 
 
-def check_opset(opset: int) -> None:
-    """Raise ArgumentError if nothing can be exported with these operators."""
-    lowest, highest = OPSETS
-    if not lowest <= opset <= highest:
-        raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
-    if torch.__version__ < '2.6':
-        raise ArgumentError(f'Export needs torch 2.6 or newer; this is '
-                            f'{torch.__version__}.')
-    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime')
-               if find_spec(name) is None]
-    if missing:
-        raise ArgumentError(f'Export needs {", ".join(missing)}: pip install '
-                            f'{" ".join(missing)}.')
-
-
-def write_onnx(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
-               opset: int = OPSET) -> None:
+def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
+          opset: int = OPSET) -> None:
     """Write one file, weights inside: up to 2 GB, ten times the largest here.
 
     Args:
         module: From :func:`mmfastvit.export.models.exportable`.
-        pictures: (B, 3, H, W) uint8, of the shape to trace with.
+        pictures: (B, 3, H, W) uint8, of the shape to record with.
         path: File to write.
-        metadata: From :func:`mmfastvit.export.metadata.describe`; where its ``size``
-            is None, height and width may vary.
-        opset: Version of ONNX's operators.
+        metadata: From :func:`mmfastvit.export.metadata.describe`.
+        opset: Version of ONNX's operators; below 18, for the compilers of old
+            boards, of one size and for anything but detectors.
+
+    Raises:
+        ArgumentError: PyTorch's exporter cannot follow the module.
     """
-    dynamic = {}
-    if metadata['size'] is None:
-        dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    if metadata['task'] != 'detection':
-        dynamic[0] = torch.export.Dim.DYNAMIC
-    try:
-        with torch.no_grad(), _quiet():
-            program = torch.onnx.export(
-                module, (pictures, ), dynamo=True, opset_version=opset,
-                input_names=['image'], output_names=module.outputs,
-                dynamic_shapes=(dynamic or None, ), verbose=False)
-    except torch.onnx.OnnxExporterError as error:
-        reason = first_line(error.__cause__ or error)
+    if opset < LOWEST:
+        _write_torchscript(module, pictures, path, metadata, opset)
+        return
+    program = record(module, pictures, metadata)
+    with quiet():
+        exported = torch.onnx.export(
+            program, dynamo=True, opset_version=opset, input_names=['image'],
+            output_names=module.outputs, verbose=False)
+    exported.model.metadata_props[KEY] = json.dumps(metadata)
+    exported.save(path)
+
+
+def operators(path: Path) -> Counter[str]:
+    """Return how often each operator is in a file."""
+    import onnx
+    graph = onnx.load(path, load_external_data=False).graph
+    return Counter(node.op_type for node in graph.node)
+
+
+def check_opset(opset: int, task: str, size: tuple[int, int] | None) -> None:
+    """Raise ArgumentError if nothing can be exported with these operators."""
+    lowest, highest = OPSETS
+    if not lowest <= opset <= highest:
+        raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
+    if opset < LOWEST and (task == 'detection' or size is None):
         raise ArgumentError(
-            f'PyTorch\'s exporter cannot follow this model: {reason} Export its '
-            'backbone alone (--backbone-only).') from error
-    program.model.metadata_props[KEY] = json.dumps(metadata)
-    program.save(path)
+            f'opset={opset}: below {LOWEST} pictures are of one size '
+            '(--static HxW), and detectors give their feature maps alone '
+            '(--backbone-only).')
 
 
-@contextmanager
-def _quiet():
-    """Silence what the exporter says of its own workings."""
-    logger = logging.getLogger('torch.onnx')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,
+                       metadata: dict, opset: int) -> None:
+    """Write a file of old operators: attention in parts, constants folded."""
+    import onnx
+    import onnxruntime
+    content = io.BytesIO()
+    torch.onnx.register_custom_op_symbolic(
+        'aten::scaled_dot_product_attention', _attention, opset)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
+        with torch.no_grad(), quiet():
+            torch.onnx.export(module, (pictures, ), content, dynamo=False,
+                              opset_version=opset, input_names=['image'],
+                              output_names=module.outputs)
+    except Exception as error:  # of any kind: it runs the whole model
+        raise ArgumentError(
+            f'PyTorch\'s exporter for opset {opset} cannot follow this model: '
+            f'{first_line(error)} Take {LOWEST} or newer.') from error
     finally:
-        logger.setLevel(level)
+        torch.onnx.unregister_custom_op_symbolic(
+            'aten::scaled_dot_product_attention', opset)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Folds what is constant, and keeps to the operators of the standard.
+    options.graph_optimization_level = \
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(content.getvalue(), options,
+                                 providers=['CPUExecutionProvider'])
+    model = onnx.load(path)
+    model.metadata_props.add(key=KEY, value=json.dumps(metadata))
+    onnx.save(model, path)
+
+
+def _attention(g, q, k, v, mask=None, dropout=None, causal=None, scale=None,
+               gqa=None):
+    """Say softmax(q k^T / sqrt(d)) v in operators that all opsets have."""
+    channels = g.op('Gather', g.op('Shape', q), g.op(
+        'Constant', value_t=torch.tensor(3)))
+    factor = g.op('Sqrt', g.op('Cast', channels, to_i=1))  # 1: to float32
+    weights = g.op('Softmax', g.op('MatMul', g.op('Div', q, factor), g.op(
+        'Transpose', k, perm_i=[0, 1, 3, 2])), axis_i=3)
+    return g.op('MatMul', weights, v)

@@ -46,22 +46,21 @@ class Row:
         return self.difference <= self.allowed  # False for NaN
 
 
-def verify(model: nn.Module, path: str, pictures: list[Tensor]
+def verify(model: nn.Module, exported: ExportedModel, pictures: list[Tensor]
            ) -> list[Row]:
     """Run pictures through an exported file and through PyTorch, and compare.
 
     Args:
         model: MMDetection's, MMSegmentation's or MMPretrain's own; its
             ``test_step`` is what the file has to compute.
-        path: The file.
+        exported: The file.
         pictures: (3, H, W) uint8 each, BGR.
     """
-    exported = ExportedModel(path)
     rows = []
     for i, picture in enumerate(pictures):
         size = tuple(picture.shape[1:])
         batch = picture[None].numpy()
-        if i > 0 and exported.metadata['task'] != 'detection':
+        if i > 0 and exported.metadata['batch'] is None:
             batch = np.concatenate([255 - batch, batch])  # the last one counts
         found = exported.run(batch)
         if exported.metadata['task'] != 'detection':
