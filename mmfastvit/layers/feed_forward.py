@@ -41,22 +41,36 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
         kernel_2: (C, hidden).
         bias_2: (C,).
     """
-    keeps = torch.is_grad_enabled() and x.shape[1] >= KEEPS_FROM
+    if not torch.is_grad_enabled():
+        return _compute(x, kernel_1, bias_1, kernel_2, bias_2)
+    keeps = x.shape[1] >= KEEPS_FROM
     return _FeedForward.apply(keeps, x, kernel_1, bias_1, kernel_2, bias_2)
+
+
+def _compute(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+             bias_2: Tensor, *kept: Tensor) -> Tensor:
+    """Map (B, C, H, W) to (B, C, H, W); ``kept`` is the hidden map, if that exists."""
+    tiles = list(_tiles(kernel_1, _matrix(x), *kept))
+    out = torch.empty_like(x) if len(tiles) > 1 else None
+    start = 0
+    for pixels, *hidden in tiles:
+        activation = F.gelu(hidden[0]) if kept else _linear(
+            pixels, kernel_1, bias_1, gelu=True)
+        result = _linear(activation, kernel_2, bias_2)
+        if out is None:
+            return result.view(*x.shape[:1], *x.shape[2:], -1).permute(0, 3, 1, 2)
+        _matrix(out)[start:start + len(pixels)] = result
+        start += len(pixels)
+    return out
 
 
 class _FeedForward(Function):
 
     @staticmethod
     def forward(ctx, keeps, x, kernel_1, bias_1, kernel_2, bias_2):
-        matrix, out = _matrix(x), torch.empty_like(x)
-        kept = [_linear(matrix, kernel_1, bias_1)] if keeps else []
+        kept = [_linear(_matrix(x), kernel_1, bias_1)] if keeps else []
         ctx.save_for_backward(x, kernel_1, bias_1, kernel_2, *kept)
-        for pixels, result, *hidden in _tiles(kernel_1, matrix, _matrix(out), *kept):
-            activation = F.gelu(hidden[0]) if keeps else _linear(
-                pixels, kernel_1, bias_1, gelu=True)
-            result.copy_(_linear(activation, kernel_2, bias_2))
-        return out
+        return _compute(x, kernel_1, bias_1, kernel_2, bias_2, *kept)
 
     @staticmethod
     @once_differentiable
