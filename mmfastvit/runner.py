@@ -132,7 +132,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, 'test')
     cfg.load_from, cfg.resume = None, False  # or the runner would load that, too
     runner = build_runner(cfg)
-    if Path(checkpoint).suffix == '.onnx':
+    if Path(checkpoint).suffix in ('.onnx', '.xml'):
         from .export.evaluation import ExportedPredictor  # needs a runtime
         runner.model = ExportedPredictor(checkpoint, cfg.default_scope)
     else:

@@ -17,8 +17,20 @@ pytest.importorskip('onnxruntime')
 
 from conftest import ROOT  # noqa: E402
 from helpers import build_model, shapes_case  # noqa: E402
-from mmfastvit import VARIANTS, ArgumentError, CheckpointError, runner  # noqa: E402
-from mmfastvit.export import Options, export, verification  # noqa: E402
+from mmfastvit import (  # noqa: E402
+    VARIANTS,
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    runner,
+)
+from mmfastvit.export import (  # noqa: E402
+    Options,
+    Quantization,
+    export,
+    quantization,
+    verification,
+)
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.runtime import (  # noqa: E402
     PredictionError,
@@ -396,7 +408,80 @@ def test_coreml(shapes, tmp_path):
     assert metadata == json.loads(json.dumps(report.metadata))
 
 
+@pytest.mark.parametrize('kind, name, dtype', [
+    ('classifier', 'model.onnx', 'int8'), ('classifier', 'model.onnx', 'float16'),
+    ('classifier', 'model.xml', 'int8'),
+    *(pytest.param(kind, name, dtype, marks=SLOW) for kind in ('maskrcnn', 'fpn')
+      for name in ('model.onnx', 'model.xml') for dtype in ('int8', 'float16'))])
+def test_fewer_bits(kind, name, dtype, exported, tmp_path):
+    pytest.importorskip('openvino')
+    cfg, checkpoint, plain, _ = exported(kind)
+    out = tmp_path / name
+    report = export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(
+        quantization=Quantization(dtype, max_drop=100.)))
+    DefaultScope._instance_dict.clear()
+    costs = report.costs
+    assert costs.size < (0.33 if dtype == 'int8' else 0.6)
+    assert costs.speed > 0 and costs.in_float32 == []
+    found = runner.test(copy.deepcopy(cfg), str(out))
+    DefaultScope._instance_dict.clear()
+    for metric, (_, after) in costs.metrics.items():
+        assert after == pytest.approx(
+            found[metric] * quantization.METRICS[metric], nan_ok=True)
+    assert json.loads(Path(f'{out}.json').read_text())['costs']['dtype'] == dtype
+    if name.endswith('.onnx'):
+        counts = Counter(node.op_type for node in onnx.load(out).graph.node)
+        floats = Counter(node.op_type for node in onnx.load(plain).graph.node)
+        assert counts['Conv'] == floats['Conv']
+        assert (counts['QuantizeLinear'] > 0) == (dtype == 'int8')
+        # Weights have scales of their own channels.
+        scales = {array.name: array.dims for array in onnx.load(out).graph.initializer
+                  if array.name.endswith('weight_scale')}
+        assert all(dims[0] > 1 for dims in scales.values())
+
+
+def test_most_sensitive_layers_stay(exported, tmp_path, monkeypatch):
+    """And where that does not help, nothing is written."""
+    cfg, checkpoint, _, _ = exported('classifier')
+    monkeypatch.setattr(quantization, 'TRIALS', (0, 4))
+    points = iter([90., 80., 89.5])
+    monkeypatch.setattr(quantization, '_metrics', lambda *_: {'top-1': next(points)})
+    out = tmp_path / 'model.onnx'
+    report = export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(
+        quantization=Quantization('int8')))
+    DefaultScope._instance_dict.clear()
+    assert len(report.costs.in_float32) == 4
+    layers = {node.name: node for node in onnx.load(out).graph.node}
+    for name in report.costs.in_float32:
+        assert not layers[name].input[1].endswith('DequantizeLinear_Output')
+    out.unlink()
+    points = iter([90., 80., 80.])
+    with pytest.raises(ArgumentError, match='loses 10.0 points'):
+        export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(
+            quantization=Quantization('int8')))
+    DefaultScope._instance_dict.clear()
+    assert not out.exists()
+
+
+def test_calibration_pictures(exported, tmp_path):
+    cfg, _, out, _ = exported('classifier')
+    model = load(out)
+    own = quantization.calibration_pictures(cfg, model)
+    assert 0 < len(own) <= quantization.PICTURES
+    assert all(picture.dtype == np.uint8 and picture.shape[:2] == (1, 3)
+               for picture in own)
+    with pytest.raises(DataError, match='no pictures'):
+        quantization.calibration_pictures(cfg, model, str(tmp_path))
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    with pytest.raises(DataError, match='broken.jpg'):
+        quantization.calibration_pictures(cfg, model, str(tmp_path))
+
+
 @pytest.mark.parametrize('name, options, message', [
+    ('model.pt2', dict(quantization=Quantization('int8')), 'OpenVINO'),
+    ('model.onnx', dict(quantization=Quantization('int4')), 'int8'),
+    ('model.onnx', dict(quantization=Quantization('int8'), backbone_only=True),
+     'metric'),
     ('model.tflite', {}, '.onnx'),
     ('model.onnx', dict(opset=10), '11 to 20'),
     ('model.onnx', dict(opset=11), '--static'),
@@ -407,10 +492,11 @@ def test_coreml(shapes, tmp_path):
 def test_bad_targets(name, options, message, shapes, tmp_path):
     cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
     (tmp_path / 'checkpoint').write_text('a file, no folder')
+    before = set(tmp_path.iterdir())
     with pytest.raises(ArgumentError, match=message):
         export(cfg, str(checkpoint), str(tmp_path / name), Options(**options))
     DefaultScope._instance_dict.clear()
-    assert not list(tmp_path.glob('**/*model.*'))
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_old_opsets_of_detectors_are_refused(shapes, tmp_path):

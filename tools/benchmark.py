@@ -30,6 +30,8 @@ def main() -> None:
                         default=['channels_last'])
     parser.add_argument('--vs', choices=['timm'],
                         help='compare with timm, on the same weights')
+    parser.add_argument('--checkpoint', help='of a config\'s model, or a work '
+                        'directory (default: random weights)')
     parser.add_argument('--rounds', type=positive, default=10,
                         help='turns of each contestant (default: 10)')
     parser.add_argument('--out', metavar='NAME',
@@ -37,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     cases = [Case(name, size, batch, args.mode, args.dtype, args.device,
                   tuple(args.form), tuple(args.memory_format),
-                  args.vs == 'timm')
+                  args.vs == 'timm', args.checkpoint)
              for name, size, batch in product(args.names, args.size, args.batch)]
     results = [result for case in track(cases, 'Measuring')
                for result in benchmark(case, args.rounds)]

@@ -2,7 +2,7 @@
 import argparse
 
 from mmfastvit.command_line import add_config_arguments, config_from, run, size
-from mmfastvit.export import Options, export
+from mmfastvit.export import Options, Quantization, export
 from mmfastvit.export.formats import FORMATS
 from mmfastvit.export.onnx_format import OPSET
 
@@ -24,9 +24,18 @@ def main() -> None:
                         help='take pictures of this size alone')
     parser.add_argument('--backbone-only', action='store_true',
                         help='export the feature maps, for heads of your own')
+    parser.add_argument('--quantize', choices=['float16', 'int8'],
+                        help='compute in fewer bits, and say what that costs')
+    parser.add_argument('--calibration', metavar='CONFIG|FOLDER',
+                        help='training pictures that tell int8 the range of '
+                        'activations (default: those of the config)')
+    parser.add_argument('--max-drop', type=float, default=1., metavar='POINTS',
+                        help='that a metric may lose by it (default: 1)')
     args = parser.parse_args()
+    quantization = args.quantize and Quantization(
+        args.quantize, args.calibration, args.max_drop)
     print(export(config_from(args), args.checkpoint, args.out, Options(
-        args.format, args.opset, args.static, args.backbone_only)))
+        args.format, args.opset, args.static, args.backbone_only, quantization)))
 
 
 if __name__ == '__main__':

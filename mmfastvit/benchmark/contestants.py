@@ -17,7 +17,8 @@ from ..reparam import reparameterize
 from . import timm_twin
 
 MODES = ('inference', 'frozen', 'live')
-FORMS = ('train', 'deploy', 'compiled')
+EXPORTED = ('onnxruntime', 'openvino', 'int8')
+FORMS = ('train', 'deploy', 'compiled', *EXPORTED)
 MEMORY_FORMATS = {'channels_last': torch.channels_last,
                   'contiguous': torch.contiguous_format}
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -41,10 +42,14 @@ class Case:
             latter two, and whole models, run under autocast.
         device: A PyTorch device.
         forms: Ours, of ``FORMS``; ``'compiled'`` is the deploy form, in
-            training the train form, through ``torch.compile``.
+            training the train form, through ``torch.compile``; ``'onnxruntime'``
+            and ``'openvino'`` are the deploy form in a file, ``'int8'`` that,
+            quantized, in OpenVINO.
         memory_formats: Of our forms.
         vs_timm: Whether to compare with timm, in its default memory format
-            and in channels_last, and compiled where ours is.
+            and in channels_last, and compiled or exported where ours is.
+        checkpoint: Of a config's model, or a work directory; None takes random
+            weights.
 
     Raises:
         ArgumentError: A value is none of those allowed, or the device does not
@@ -60,6 +65,7 @@ class Case:
     forms: tuple[str, ...] = ('train', 'deploy')
     memory_formats: tuple[str, ...] = ('channels_last', )
     vs_timm: bool = False
+    checkpoint: str | None = None
 
     def __post_init__(self):
         for what, values, allowed in (
@@ -70,6 +76,11 @@ class Case:
             if unknown or not values:
                 raise ArgumentError(f'{what} {", ".join(unknown) or "missing"}: '
                                     f'allowed are {", ".join(allowed)}.')
+        exported = [form for form in self.forms if form in EXPORTED]
+        if exported and (self.trains or self.dtype != 'float32'
+                         or torch.device(self.device).type != 'cpu'):
+            raise ArgumentError(f'form {", ".join(exported)}: exported files run in '
+                                'float32 on the CPU, and do not train.')
         try:
             torch.empty(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
@@ -151,7 +162,8 @@ def backbones(case: Case) -> list[Contestant]:
         with torch.no_grad():
             maps = copy.deepcopy(model)(own)
         expected = maps if expected is None else expected
-        _check_equal(entry.name, maps, expected, PRECISION[case.mode])
+        if entry.form != 'int8':  # which is another result, by design
+            _check_equal(entry.name, maps, expected, PRECISION[case.mode])
         dtype = torch.float32 if case.trains else getattr(torch, case.dtype)
         model, own = model.to(case.device, dtype), own.to(case.device, dtype)
         found.append(Contestant(entry.name, model, partial(
@@ -171,7 +183,7 @@ def whole_models(case: Case, cfg: Config) -> list[Contestant]:
         ArgumentError: ``case`` asks for timm, or the model holds no FastViT.
         DataError: The data is missing.
     """
-    from ..runner import build_runner, check_data
+    from ..runner import build_runner, check_data, load_weights
     if case.vs_timm:
         raise ArgumentError(f'{case.name} is a whole model, and timm has none: '
                             'leave out --vs timm, or name a variant.')
@@ -181,7 +193,11 @@ def whole_models(case: Case, cfg: Config) -> list[Contestant]:
     runner = build_runner(cfg)
     loader = runner.build_dataloader(cfg[f'{split}_dataloader'])
     batch = next(iter(loader))
-    _randomize(runner.model.backbone)
+    if case.checkpoint is None:
+        _randomize(runner.model.backbone)
+    else:
+        load_weights(runner.model, case.checkpoint)
+    x = runner.model.data_preprocessor(copy.deepcopy(batch))['inputs']
     found = []
     for entry in _own(case, runner.model.train(case.trains)):
         model = copy.deepcopy(entry.model).to(case.device)
@@ -193,9 +209,14 @@ def whole_models(case: Case, cfg: Config) -> list[Contestant]:
                     module.eval()
         if entry.form == 'compiled':
             model.backbone.compile()
-        x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
         found.append(Contestant(entry.name, model, partial(
             _run_whole, case, model, batch), case.trains, x))
+    for form in case.forms:
+        if form in EXPORTED:
+            from .exported import exported_model
+            model = exported_model(cfg, runner.model, form)
+            found.append(Contestant(f'mmfastvit {form}', model, partial(
+                model.test_step, batch), case.trains, x))
     return found
 
 
@@ -212,12 +233,25 @@ def _backbones(case: Case) -> Iterator[_Entry]:
             yield _Entry('timm', form, theirs, memory_format)
         if 'compiled' in case.forms:
             yield _Entry('timm', 'compiled', theirs, 'channels_last')
-    yield from _own(case, ours.train(case.mode == 'live'))
+        yield from _exported(case, 'timm', theirs)
+    ours.train(case.mode == 'live')
+    yield from _own(case, ours)
+    if not case.trains:
+        yield from _exported(case, 'mmfastvit', reparameterize(ours))
+
+
+def _exported(case: Case, library: str, model: nn.Module) -> Iterator[_Entry]:
+    x = torch.rand(case.batch, 3, *case.size)
+    for form in case.forms:
+        if form in EXPORTED:
+            from .exported import ExportedBackbone
+            yield _Entry(library, form, ExportedBackbone(model, x, form),
+                         'contiguous')
 
 
 def _own(case: Case, model: nn.Module) -> Iterator[_Entry]:
     for form in case.forms:
-        if case.trains and form == 'deploy':
+        if case.trains and form == 'deploy' or form in EXPORTED:
             continue
         ready = model if case.trains or form == 'train' else reparameterize(model)
         for memory_format in case.memory_formats:

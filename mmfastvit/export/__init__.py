@@ -6,6 +6,7 @@ pictures are resized are in the file. :mod:`mmfastvit.export.runtime` runs it wi
 PyTorch and OpenMMLab.
 """
 import json
+import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,35 +21,28 @@ from torch import Tensor, nn
 
 from ..checkpoint_file import load_from_path_or_url
 from ..datasets.shapes import draw_scene
-from ..errors import ArgumentError, CheckpointError, DataError
+from ..errors import CheckpointError, DataError
 from ..files import whole_file
 from ..reparam import reparameterizable_layers, reparameterize
 from ..runner import build_runner, check_data, latest_checkpoint, load_weights
-from .formats import format_of
+from .formats import (
+    FORMATS,
+    Format,
+    Options,
+    Quantization,
+    check_options,
+    format_of,
+    is_static,
+)
 from .metadata import describe
 from .models import exportable
-from .onnx_format import LOWEST, OPSET, check_opset
+from .onnx_format import OPSET
+from .onnx_format import write as write_onnx
+from .quantization import Costs, quantize
 from .runtime import ExportedModel
 from .verification import Row, table, verify
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a file is to be.
-
-    Attributes:
-        format: Of :data:`mmfastvit.export.formats.FORMATS`; None leaves it to the
-            file's name.
-        opset: Version of ONNX's operators, 11 to 20; None takes 18.
-        size: Height and width, if the file is to take pictures of that size alone;
-            by default it takes every size.
-        backbone_only: Whether it gives the feature maps instead of the predictions.
-    """
-
-    format: str | None = None
-    opset: int | None = None
-    size: tuple[int, int] | None = None
-    backbone_only: bool = False
+__all__ = ['Options', 'Quantization', 'Report', 'export']
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,8 @@ class Report:
         rows: The comparison; empty where this machine cannot run the file.
         metadata: Of the file.
         operators: How often each is in it, where compilers ask for that.
+        costs: What fewer bits cost; None in float32. ``rows`` are then of the file
+            in float32 that it was made of.
     """
 
     path: str
@@ -68,10 +64,12 @@ class Report:
     rows: list[Row]
     metadata: dict
     operators: dict[str, int]
+    costs: Costs | None = None
 
     def __str__(self) -> str:
-        verdict = ('computes what PyTorch computes:' if any(
-            row.compared for row in self.rows) else
+        verdict = (
+            f'{"in float32 " * bool(self.costs)}computes what PyTorch computes:'
+            if any(row.compared for row in self.rows) else
             'was NOT compared with PyTorch, which finds nothing in the pictures: give '
             'test data that shows objects:' if self.rows else
             'was NOT run: its runtime is on other machines')
@@ -81,6 +79,8 @@ class Report:
         if self.operators:
             lines.append('  operators: ' + ', '.join(
                 f'{count} {name}' for name, count in sorted(self.operators.items())))
+        if self.costs:
+            lines.append(str(self.costs))
         return '\n'.join(lines)
 
 
@@ -103,52 +103,59 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             else than the model.
     """
     kind = format_of(out, options.format)
-    if options.opset is not None and not kind.has_opsets:
-        raise ArgumentError(f'opset={options.opset}: a file of {kind.name} has none; '
-                            'leave it out.')
-    opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     runner = build_runner(cfg)
     model = runner.model.cpu().eval()
     load_weights(model, checkpoint)
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
     task, module = exportable(model, options.backbone_only)
-    if kind.has_opsets:
-        check_opset(opset['opset'], task, options.size)
-    if kind.name == 'coreml' and (task == 'detection' or options.size is None):
-        raise ArgumentError('CoreML takes pictures of one size (--static HxW), and of '
-                            'detectors the feature maps alone (--backbone-only).')
-    classes, palette = _classes(cfg, checkpoint, model)
-    batch = 1 if (task == 'detection' or kind.name == 'coreml'
-                  or opset.get('opset', LOWEST) < LOWEST) else None
-    metadata = describe(cfg, model, task, module.preprocess, classes, palette,
-                        options.size, batch)
+    check_options(options, kind, task)
+    batch = 1 if task == 'detection' or is_static(options, kind) else None
+    metadata = describe(cfg, model, task, module.preprocess,
+                        *_classes(cfg, checkpoint, model), options.size, batch)
     pictures = _pictures(runner, options.size)
+    # 2, if any: 1 would be taken as fixed
+    example = pictures[0].repeat(batch or 2, 1, 1, 1)
+    opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
+    costs, operators = None, {}
     with ExitStack() as stack:
         unfinished, *others = [
             stack.enter_context(whole_file(Path(out).with_suffix(suffix),
                                            kind.is_folder))
             for suffix in kind.suffixes]
         unfinished_report = stack.enter_context(whole_file(f'{out}.json'))
-        # 2, if any: 1 would be taken as fixed
-        example = pictures[0].repeat(batch or 2, 1, 1, 1)
-        kind.write(module, example, unfinished, metadata, **opset)
-        rows = verify(model, ExportedModel(kind.open(unfinished)), pictures) \
-            if kind.open else []
-        if not all(row.passed for row in rows):
-            raise CheckpointError(
-                f'{out} was not written, since it computes something else than the '
-                f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please '
-                'report it.')
+        if options.quantization is None:
+            kind.write(module, example, unfinished, metadata, **opset)
+            rows = _verified(model, kind, unfinished, pictures)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            plain = Path(folder) / 'plain.onnx'
+            write_onnx(module, example, plain, metadata, **opset)
+            rows = _verified(model, FORMATS['onnx'], plain, pictures)
+            costs = quantize(cfg, plain, unfinished, kind, options.quantization)
         size = sum(file.stat().st_size for part in (unfinished, *others)
                    for file in (part, *part.rglob('*')) if file.is_file())
-        operators = {}
-        if kind.operators and (not kind.open or opset.get('opset', 0) < LOWEST):
+        if kind.operators and is_static(options, kind):
             operators = dict(kind.operators(unfinished))
-        unfinished_report.write_text(json.dumps(
-            dict(metadata=metadata, comparison=[asdict(row) for row in rows],
-                 operators=operators), indent=1))
-    return Report(str(out), size, rows, metadata, operators)
+        report = Report(str(out), size, rows, metadata, operators, costs)
+        unfinished_report.write_text(json.dumps(asdict(report), indent=1))
+    return report
+
+
+def _verified(model: nn.Module, kind: Format, path: Path, pictures: list[Tensor]
+              ) -> list[Row]:
+    """Return the comparison of a file with its model, none where it cannot run.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    rows = verify(model, ExportedModel(kind.open(path)), pictures) if kind.open else []
+    if not all(row.passed for row in rows):
+        raise CheckpointError(
+            'Nothing was written, since the file computes something else than the '
+            f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please report '
+            'it.')
+    return rows
 
 
 def _classes(cfg: Config, checkpoint: str, model: nn.Module

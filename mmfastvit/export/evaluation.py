@@ -17,16 +17,17 @@ class ExportedPredictor(BaseModel):
         path: A file that ``tools/export.py`` wrote.
         scope: The toolbox whose metric it is for: ``'mmdet'``, ``'mmseg'`` or
             ``'mmpretrain'``.
+        threads: How many it may use; None leaves it to the runtime.
 
     Raises:
         ArgumentError: It is for another task.
         CheckpointError: It cannot be used.
     """
 
-    def __init__(self, path: str, scope: str):
+    def __init__(self, path: str, scope: str, threads: int | None = None):
         super().__init__()
         try:
-            self.exported = load(path)
+            self.exported = load(path, threads=threads)
         except PredictionError as error:
             raise CheckpointError(str(error)) from error
         task = self.exported.metadata['task']

@@ -13,6 +13,42 @@ from .runtime.engines import Engine, OnnxRuntime, OpenVino
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How a file computes in fewer bits.
+
+    Attributes:
+        dtype: ``'float16'`` or ``'int8'``.
+        calibration: A folder of pictures, or a config whose training pictures tell
+            the range of activations; None takes those of the model's config.
+        max_drop: Points, of 100, that each metric of the test data may lose.
+    """
+
+    dtype: str
+    calibration: str | None = None
+    max_drop: float = 1.
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a file is to be.
+
+    Attributes:
+        format: Of :data:`FORMATS`; None leaves it to the file's name.
+        opset: Version of ONNX's operators, 11 to 20; None takes 18.
+        size: Height and width, if the file is to take pictures of that size alone;
+            by default it takes every size.
+        backbone_only: Whether it gives the feature maps instead of the predictions.
+        quantization: How it computes in fewer bits; None keeps float32.
+    """
+
+    format: str | None = None
+    opset: int | None = None
+    size: tuple[int, int] | None = None
+    backbone_only: bool = False
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
 class Format:
     """One kind of file.
 
@@ -23,9 +59,10 @@ class Format:
         write: Writes it: module, pictures, path, metadata, and where
             ``has_opsets`` the opset.
         open: Runs it, for its verification; None where this machine cannot.
-        operators: Counts what is in it, for who needs to know.
-        has_opsets: Whether it consists of a version of ONNX's operators.
+        operators: Counts what is in it, for compilers that know few operators.
+        has_opsets: Whether it is made of a version of ONNX's operators.
         is_folder: Whether it is a folder.
+        is_static: Whether it takes one picture, of one size.
     """
 
     name: str
@@ -36,6 +73,7 @@ class Format:
     operators: Callable[[Path], Counter[str]] | None = None
     has_opsets: bool = False
     is_folder: bool = False
+    is_static: bool = False
 
 
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
@@ -46,7 +84,7 @@ FORMATS = {row.name: row for row in (
            openvino_format.write, OpenVino, has_opsets=True),
     Format('torch', ('.pt2', ), (), torch_format.write, torch_format.TorchProgram),
     Format('coreml', ('.mlpackage', ), ('coremltools', ), coreml_format.write,
-           operators=coreml_format.operators, is_folder=True))}
+           operators=coreml_format.operators, is_folder=True, is_static=True))}
 
 
 def format_of(path: str, name: str | None = None) -> Format:
@@ -74,3 +112,40 @@ def format_of(path: str, name: str | None = None) -> Format:
         raise ArgumentError(f'Export as {row.name} needs {", ".join(missing)}: pip '
                             f'install {" ".join(missing)}.')
     return row
+
+
+def check_options(options: Options, kind: Format, task: str) -> None:
+    """Raise ArgumentError if a model cannot leave as the options say.
+
+    Args:
+        options: What is asked for.
+        kind: The file's format.
+        task: Of :func:`mmfastvit.export.models.exportable`.
+    """
+    opset, quantization = options.opset, options.quantization
+    if opset is not None:
+        lowest, highest = onnx_format.OPSETS
+        if not kind.has_opsets:
+            raise ArgumentError(f'opset={opset}: a file of {kind.name} has none; leave '
+                                'it out.')
+        if not lowest <= opset <= highest:
+            raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
+    if is_static(options, kind) and (task == 'detection' or options.size is None):
+        what = f'opset={opset}' if kind.has_opsets else kind.name
+        raise ArgumentError(
+            f'{what} takes pictures of one size (--static HxW), and detectors give '
+            'their feature maps alone (--backbone-only).')
+    if quantization is None:
+        return
+    if quantization.dtype not in ('float16', 'int8'):
+        raise ArgumentError(f'quantize={quantization.dtype}: give float16 or int8.')
+    if not kind.has_opsets or is_static(options, kind) or task == 'features':
+        raise ArgumentError(
+            f'quantize={quantization.dtype}: only whole models, whose metric tells '
+            f'what it costs, as ONNX of opset {onnx_format.LOWEST} or newer or '
+            'OpenVINO; leave it out.')
+
+
+def is_static(options: Options, kind: Format) -> bool:
+    """Whether the file takes one picture at a time, of one size."""
+    return kind.is_static or (options.opset or onnx_format.OPSET) < onnx_format.LOWEST

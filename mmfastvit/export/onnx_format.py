@@ -44,23 +44,18 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
     exported.save(path)
 
 
+def read_metadata(path: Path) -> dict:
+    """Return the metadata of a file."""
+    import onnx
+    entries = onnx.load(path, load_external_data=False).metadata_props
+    return json.loads(next(entry.value for entry in entries if entry.key == KEY))
+
+
 def operators(path: Path) -> Counter[str]:
     """Return how often each operator is in a file."""
     import onnx
     graph = onnx.load(path, load_external_data=False).graph
     return Counter(node.op_type for node in graph.node)
-
-
-def check_opset(opset: int, task: str, size: tuple[int, int] | None) -> None:
-    """Raise ArgumentError if nothing can be exported with these operators."""
-    lowest, highest = OPSETS
-    if not lowest <= opset <= highest:
-        raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
-    if opset < LOWEST and (task == 'detection' or size is None):
-        raise ArgumentError(
-            f'opset={opset}: below {LOWEST} pictures are of one size '
-            '(--static HxW), and detectors give their feature maps alone '
-            '(--backbone-only).')
 
 
 def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,

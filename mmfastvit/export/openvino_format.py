@@ -20,10 +20,22 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
         metadata: From :func:`mmfastvit.export.metadata.describe`.
         opset: Of the ONNX file in between.
     """
-    import openvino
     with tempfile.TemporaryDirectory() as folder:
         between = Path(folder) / 'model.onnx'
         onnx_format.write(module, pictures, between, metadata, opset)
-        model = openvino.convert_model(between)
+        convert(between, path)
+
+
+def convert(source: Path, path: Path, float16: bool = False) -> None:
+    """Write an ONNX file of ours as OpenVINO's, its metadata, too.
+
+    Args:
+        source: The ONNX file.
+        path: File to write, ``.xml``.
+        float16: Whether to store the weights so, rounded.
+    """
+    import openvino
+    model = openvino.convert_model(source)
+    metadata = onnx_format.read_metadata(source)
     model.set_rt_info(json.dumps(metadata), KEY)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    openvino.save_model(model, path, compress_to_fp16=float16)

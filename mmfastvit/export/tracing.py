@@ -37,6 +37,8 @@ def record(module: nn.Module, pictures: Tensor, metadata: dict
         raise ArgumentError(
             f'PyTorch\'s exporter cannot follow this model: {first_line(error)} '
             'Export its backbone alone (--backbone-only).') from error
+    for node in program.graph.nodes:
+        node.meta.pop('stack_trace', None)  # names files of this machine
     return program
 
 

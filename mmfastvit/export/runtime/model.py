@@ -39,11 +39,11 @@ class ExportedModel:
             ``labels`` (N,) and, of models with masks, ``masks`` (N, H, W) bool;
             ``labels`` (H, W); ``scores`` (classes,); or the feature maps.
         """
-        resized = picture
-        for step in self.metadata['resize']:
-            resized = STEPS[step['type']](resized, **{
-                key: value for key, value in step.items() if key != 'type'})
-        return self.predict_resized(resized, picture.shape[:2])
+        return self.predict_resized(self._resize(picture), picture.shape[:2])
+
+    def prepare(self, picture: np.ndarray) -> np.ndarray:
+        """Return what :meth:`run` takes, (1, 3, H, W), of a picture (H, W, 3)."""
+        return self._batch(self._resize(picture))
 
     def predict_resized(self, picture: np.ndarray, original: tuple[int, int]
                         ) -> Arrays:
@@ -53,11 +53,20 @@ class ExportedModel:
             picture: (H, W, 3) uint8, BGR.
             original: Height and width before, in whose pixels results come.
         """
+        batch = self._batch(picture)
+        return self.restore(self.run(batch), batch.shape[2:], original)
+
+    def _resize(self, picture: np.ndarray) -> np.ndarray:
+        for step in self.metadata['resize']:
+            picture = STEPS[step['type']](picture, **{
+                key: value for key, value in step.items() if key != 'type'})
+        return picture
+
+    def _batch(self, picture: np.ndarray) -> np.ndarray:
         static = self.metadata['size']
         if static and picture.shape[:2] != tuple(static):
             picture = cv2.resize(np.ascontiguousarray(picture), tuple(static[::-1]))
-        found = self.run(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
-        return self.restore(found, picture.shape[:2], original)
+        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
 
     def restore(self, found: Arrays, size: tuple[int, int],
                 original: tuple[int, int]) -> Arrays:
