@@ -134,6 +134,8 @@ def test_other_maps_are_refused():
 @pytest.mark.parametrize('changes, message', [
     (dict(mode='fast'), 'mode fast: allowed are inference'),
     (dict(forms=()), 'form missing'), (dict(dtype='int8'), 'dtype int8'),
+    (dict(forms=('openvino', ), mode='live'), 'do not train'),
+    (dict(forms=('int8', ), dtype='bfloat16'), 'in float32'),
     (dict(device='nothing'), "device 'nothing' does not work")])
 def test_impossible_cases(changes, message):
     with pytest.raises(ArgumentError, match=message):
@@ -161,6 +163,21 @@ def test_low_precision():
     results = benchmark(Case('t8', (64, 64), 2, 'frozen', 'bfloat16',
                              forms=('train', )), 1, 0.)
     assert results[0].saved_bytes > 0 and results[0].peak_bytes > 0
+
+
+@pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')
+def test_exported_contestants():
+    """Both networks, from files that compute the same maps; int8 has its own."""
+    pytest.importorskip('openvino')
+    pytest.importorskip('onnxruntime')
+    results = benchmark(Case('t8', (64, 96), vs_timm=True, forms=(
+        'deploy', 'onnxruntime', 'openvino', 'int8')), 1, 0.)
+    assert [r.contestant for r in results][2:] == [
+        'timm onnxruntime contiguous', 'timm openvino contiguous',
+        'timm int8 contiguous', 'mmfastvit deploy channels_last',
+        'mmfastvit onnxruntime contiguous', 'mmfastvit openvino contiguous',
+        'mmfastvit int8 contiguous']
+    assert all(r.median > 0 for r in results)
 
 
 def test_tool_writes_json_and_a_picture(tmp_path):
@@ -192,3 +209,7 @@ test_dataloader = dict(num_workers=0, persistent_workers=False,
         assert results[0].shape[1] == 3
     with pytest.raises(ArgumentError, match='leave out --vs timm'):
         benchmark(Case(str(config), vs_timm=True), 1, 0.)
+    if torch.__version__ >= '2.6':
+        pytest.importorskip('onnxruntime')
+        results = benchmark(Case(str(config), forms=('deploy', 'onnxruntime')), 1, 0.)
+        assert results[1].contestant == 'mmfastvit onnxruntime'

@@ -33,7 +33,8 @@ class Result:
         median: Seconds for one step.
         spread: Seconds between the quartiles.
         ratio: Speed relative to the case's first contestant.
-        peak_bytes: Memory a step needs at its height, over what it starts at.
+        peak_bytes: Memory a step needs at its height, over what it starts at; 0
+            where PyTorch cannot see it.
         saved_bytes: What the forward pass keeps for the backward pass; 0 in
             inference.
         floor: Least seconds that the hardware allows for the convolutions and

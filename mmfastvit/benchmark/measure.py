@@ -101,7 +101,7 @@ def saved_bytes(model: nn.Module) -> Iterator[SavedBytes]:
 def peak_bytes(step: Step, device: torch.device) -> int:
     """Return how much more memory a step needs at its height than before it.
 
-    Counted from PyTorch's own record of what it allocates.
+    Counted from PyTorch's own record of what it allocates; 0 for what runs elsewhere.
     """
     step()
     gc.collect()
@@ -116,6 +116,8 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         step()
     events = [event for event in record.profiler.kineto_results.events()
               if event.name() == '[memory]']
+    if not events:
+        return 0
     clock = 'start_ns' if hasattr(events[0], 'start_ns') else 'start_us'  # torch 2.1
     events.sort(key=lambda event: getattr(event, clock)())
     return int(max(np.cumsum([0, *(event.nbytes() for event in events)])))

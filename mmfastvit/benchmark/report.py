@@ -39,7 +39,7 @@ def table(results: Sequence[Result]) -> str:
             f'{Path(case.name).stem} {result.shape[0]}x{size} {case.mode} '
             f'{case.dtype}', result.contestant, f'{result.median * 1e3:.1f}',
             f'{result.spread * 1e3:.1f}', f'{result.ratio:.2f}x',
-            f'{result.peak_bytes / MIB:.0f}',
+            f'{result.peak_bytes / MIB:.0f}' if result.peak_bytes else '',
             f'{result.saved_bytes / MIB:.1f}' if result.saved_bytes else '',
             f'{result.median / result.floor:.2f}' if result.floor else ''])
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -63,7 +63,8 @@ def growth(results: Sequence[Result]) -> str:
             continue
         slopes = {name: np.polyfit(pixels, np.log(values), 1)[0]
                   for name, values in (('time', [r.median for r in own]),
-                                       ('peak memory', [r.peak_bytes for r in own]))}
+                                       ('peak memory', [r.peak_bytes for r in own]))
+                  if all(values)}
         lines.append(f'{" ".join(key)}: ' + ', '.join(
             f'{name} ~ pixels^{slope:.2f}' for name, slope in slopes.items()))
     return '\n'.join(lines)

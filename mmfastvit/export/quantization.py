@@ -159,7 +159,8 @@ def _metrics(cfg: Config, path: Path) -> dict[str, float]:
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'WARNING'
     found = test(cfg, str(path))
-    found = {name: float(found[name]) * METRICS[name] for name in METRICS if name in found}
+    found = {name: float(found[name]) * factor for name, factor in METRICS.items()
+             if name in found}
     if not found:
         raise ArgumentError('Files in fewer bits are judged by a metric, and the '
                             f'config tells none of {", ".join(METRICS)}.')
