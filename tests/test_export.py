@@ -307,6 +307,26 @@ def test_bad_pictures_and_files(exported, tmp_path):
     assert_refused(run_tool('predict.py', model, text, '--out', tmp_path), 'no picture')
 
 
+def test_bad_openvino_files(exported, tmp_path):
+    openvino = pytest.importorskip('openvino')
+    path, weights = tmp_path / 'model.xml', tmp_path / 'model.bin'
+    model = openvino.convert_model(exported('classifier')[2])
+    openvino.save_model(model, path)
+    with pytest.raises(PredictionError, match='no metadata'):
+        load(path)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(PredictionError, match='damaged.*[Ww]eights'):
+        load(path)
+    weights.unlink()
+    with pytest.raises(PredictionError, match='beside it'):
+        load(path)
+    weights.touch()
+    for content in ('', path.read_text()[:3000]):
+        path.write_text(content)
+        with pytest.raises(PredictionError, match='damaged'):
+            load(path)
+
+
 @pytest.mark.parametrize('shape', [(1, 1, 3), (1000, 3, 3), (3, 1000, 3)])
 @pytest.mark.parametrize('kind', KINDS)
 def test_pictures_of_odd_shapes(kind, shape, exported):

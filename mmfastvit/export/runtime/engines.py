@@ -63,6 +63,10 @@ class OpenVino(Engine):
 
     def __init__(self, path: Path, threads: int | None = None):
         import openvino
+        weights = path.with_suffix('.bin')
+        if not weights.is_file():
+            raise PredictionError(f'{path} needs its weights, {weights}, beside it: '
+                                  'copy both.')
         core = openvino.Core()
         model = core.read_model(path)
         self.metadata = _parse(path, model.get_rt_info(KEY).astype(str)
@@ -94,9 +98,12 @@ def open_file(path: str, **options) -> Engine:
             library is missing.
     """
     path = Path(path)
-    if not path.is_file() or path.suffix not in ENGINES:
-        raise PredictionError(f'There is no file {path} that ends in '
-                              f'{" or ".join(ENGINES)}; tools/export.py writes one.')
+    if not path.is_file():
+        raise PredictionError(f'There is no file {path}; tools/export.py writes one.')
+    if path.suffix not in ENGINES:
+        raise PredictionError(
+            f'{path} does not end in {" or ".join(ENGINES)}, which is what runs here. '
+            'A .pt2 of your own is for torch.export.load.')
     engine, library = ENGINES[path.suffix]
     try:
         return engine(path, **options)

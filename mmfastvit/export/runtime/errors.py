@@ -1,4 +1,5 @@
 """What the runtime refuses, and how it says so."""
+import re
 
 
 class PredictionError(Exception):
@@ -6,5 +7,10 @@ class PredictionError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """Return the beginning of an error's text, or its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return the beginning of an error's text, or its kind.
+
+    Lines that only say where in its sources a library found it are left out.
+    """
+    lines = [line for line in str(error).splitlines() if line.strip()
+             and not re.match(r"Exception from |Check '.*' failed at ", line)]
+    return (lines or [type(error).__name__])[0]
