@@ -42,9 +42,13 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
     try:
         yield unfinished
-        if is_folder:
-            shutil.rmtree(path, ignore_errors=True)
-        os.replace(unfinished, path)
+        if is_folder and path.exists():
+            old = path.with_name(f'.old-{os.getpid()}-{path.name}')
+            os.replace(path, old)
+            os.replace(unfinished, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(unfinished, path)
     finally:
         if is_folder:
             shutil.rmtree(unfinished, ignore_errors=True)

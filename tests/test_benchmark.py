@@ -99,7 +99,7 @@ def test_memory_grows_no_faster_than_the_pixels():
 def test_peak_memory_is_below_timm_s():
     timm, _, _, ours = backbones(Case('sa12', (512, 512), vs_timm=True))
     device = torch.device('cpu')
-    assert peak_bytes(ours.step, device) < 0.65 * peak_bytes(timm.step, device)
+    assert peak_bytes(ours.step, device) < 0.6 * peak_bytes(timm.step, device)
 
 
 def test_attention_never_holds_a_matrix_of_all_pairs():

@@ -29,11 +29,16 @@ def main() -> None:
     parser.add_argument('--calibration', metavar='CONFIG|FOLDER',
                         help='training pictures that tell int8 the range of '
                         'activations (default: those of the config)')
-    parser.add_argument('--max-drop', type=float, default=1., metavar='POINTS',
+    parser.add_argument('--max-drop', type=float, metavar='POINTS',
                         help='that a metric may lose by it (default: 1)')
     args = parser.parse_args()
+    if args.calibration is not None and args.quantize != 'int8':
+        parser.error('--calibration is for --quantize int8')
+    if args.max_drop is not None and not args.quantize:
+        parser.error('--max-drop is for --quantize')
     quantization = args.quantize and Quantization(
-        args.quantize, args.calibration, args.max_drop)
+        args.quantize, args.calibration,
+        1. if args.max_drop is None else args.max_drop)
     print(export(config_from(args), args.checkpoint, args.out, Options(
         args.format, args.opset, args.static, args.backbone_only, quantization)))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 for folder in Path(__file__).resolve().parents:
     # Not as part of its package, which needs PyTorch: runtime/ stands alone.
-    sys.path += [str(path.parent) for path in (
+    sys.path[:0] = [str(path.parent) for path in (
         folder / 'runtime', folder / 'export' / 'runtime',
-        folder / 'mmfastvit' / 'export' / 'runtime') if path.is_dir()]
+        folder / 'mmfastvit' / 'export' / 'runtime')
+        if (path / 'engines.py').is_file()]
 
 import runtime  # noqa: E402
 

@@ -155,7 +155,7 @@ def backbones(case: Case) -> list[Contestant]:
     torch.manual_seed(0)
     x = torch.randn(case.batch, 3, *case.size)
     found, expected = [], None
-    for entry in _backbones(case):
+    for entry in _backbones(case, x):
         layout = MEMORY_FORMATS[entry.memory_format]
         model = copy.deepcopy(entry.model).to(memory_format=layout)
         own = x.contiguous(memory_format=layout)
@@ -214,13 +214,13 @@ def whole_models(case: Case, cfg: Config) -> list[Contestant]:
     for form in case.forms:
         if form in EXPORTED:
             from .exported import exported_model
-            model = exported_model(cfg, runner.model, form)
+            model = exported_model(cfg, runner.model, form, batch['inputs'][0])
             found.append(Contestant(f'mmfastvit {form}', model, partial(
                 model.test_step, batch), case.trains, x))
     return found
 
 
-def _backbones(case: Case) -> Iterator[_Entry]:
+def _backbones(case: Case, x: Tensor) -> Iterator[_Entry]:
     ours = _randomize(FastViT(case.name, out_norm_cfg=None))
     if case.vs_timm:
         theirs, form = _randomize(timm_twin.build(case.name)), 'train form'
@@ -233,15 +233,15 @@ def _backbones(case: Case) -> Iterator[_Entry]:
             yield _Entry('timm', form, theirs, memory_format)
         if 'compiled' in case.forms:
             yield _Entry('timm', 'compiled', theirs, 'channels_last')
-        yield from _exported(case, 'timm', theirs)
+        yield from _exported(case, 'timm', theirs, x)
     ours.train(case.mode == 'live')
     yield from _own(case, ours)
-    if not case.trains:
-        yield from _exported(case, 'mmfastvit', reparameterize(ours))
+    if set(case.forms) & set(EXPORTED):
+        yield from _exported(case, 'mmfastvit', reparameterize(ours), x)
 
 
-def _exported(case: Case, library: str, model: nn.Module) -> Iterator[_Entry]:
-    x = torch.rand(case.batch, 3, *case.size)
+def _exported(case: Case, library: str, model: nn.Module, x: Tensor
+              ) -> Iterator[_Entry]:
     for form in case.forms:
         if form in EXPORTED:
             from .exported import ExportedBackbone

@@ -42,7 +42,6 @@ class ExportedBackbone(nn.Module):
     def __init__(self, model: nn.Module, x: Tensor, form: str):
         super().__init__()
         from ..export import openvino_format
-        from ..export.fewer_bits import write_int8
         from ..export.formats import format_of
         from ..export.onnx_format import write
         from ..export.runtime.engines import open_file
@@ -53,6 +52,7 @@ class ExportedBackbone(nn.Module):
             write(_Maps(model, len(model(x))), x, plain, dict(
                 task='features', size=None, batch=len(x)))
             if form == 'int8':
+                from ..export.fewer_bits import write_int8
                 write_int8(plain, path.with_suffix('.int8.onnx'), [x.numpy()])
                 plain = path.with_suffix('.int8.onnx')
             if path.suffix == '.xml':
@@ -68,25 +68,33 @@ class ExportedBackbone(nn.Module):
                 self.engine.run(x.numpy()).values()]
 
 
-def exported_model(cfg: Config, model: nn.Module, form: str) -> nn.Module:
+def exported_model(cfg: Config, model: nn.Module, form: str, picture: Tensor
+                   ) -> nn.Module:
     """Return a whole model, exported and verified, with the same ``test_step``.
 
     Args:
         cfg: Of the model.
         model: Whose weights it takes.
         form: Of ``SUFFIXES``.
+        picture: (3, H, W) uint8, BGR, that int8 is calibrated with.
 
     Raises:
         ArgumentError: It cannot be exported.
         CheckpointError: The file computes something else.
     """
-    from ..export import Options, Quantization, export
+    from ..export import export, openvino_format
     from ..export.evaluation import ExportedPredictor
-    quantization = Quantization('int8', max_drop=100.) if form == 'int8' else None
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / 'model.pth'
         torch.save(model.state_dict(), checkpoint)
         path = Path(folder) / f'model{SUFFIXES[form]}'
-        export(cfg, str(checkpoint), str(path), Options(quantization=quantization))
+        if form == 'int8':
+            from ..export.fewer_bits import write_int8
+            plain, quantized = path.with_name('plain.onnx'), path.with_suffix('.onnx')
+            export(cfg, str(checkpoint), str(plain))
+            write_int8(plain, quantized, [picture[None].numpy()])
+            openvino_format.convert(quantized, path)
+        else:
+            export(cfg, str(checkpoint), str(path))
         return ExportedPredictor(str(path), cfg.default_scope,
                                  threads=torch.get_num_threads())

@@ -7,7 +7,8 @@ PyTorch and OpenMMLab.
 """
 import json
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from ..checkpoint_file import load_from_path_or_url
 from ..datasets.shapes import draw_scene
-from ..errors import CheckpointError, DataError
+from ..errors import ArgumentError, CheckpointError, DataError, UserError
 from ..files import whole_file
 from ..reparam import reparameterizable_layers, reparameterize
 from ..runner import build_runner, check_data, latest_checkpoint, load_weights
@@ -37,9 +38,9 @@ from .formats import (
 from .metadata import describe
 from .models import exportable
 from .onnx_format import OPSET
-from .onnx_format import write as write_onnx
 from .quantization import Costs, quantize
 from .runtime import ExportedModel
+from .runtime.errors import first_line
 from .verification import Row, table, verify
 
 __all__ = ['Options', 'Quantization', 'Report', 'export']
@@ -124,15 +125,17 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
                                            kind.is_folder))
             for suffix in kind.suffixes]
         unfinished_report = stack.enter_context(whole_file(f'{out}.json'))
+        stack.enter_context(_libraries_errors(kind))
         if options.quantization is None:
             kind.write(module, example, unfinished, metadata, **opset)
             rows = _verified(model, kind, unfinished, pictures)
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             plain = Path(folder) / 'plain.onnx'
-            write_onnx(module, example, plain, metadata, **opset)
+            FORMATS['onnx'].write(module, example, plain, metadata, **opset)
             rows = _verified(model, FORMATS['onnx'], plain, pictures)
-            costs = quantize(cfg, plain, unfinished, kind, options.quantization)
+            costs = quantize(cfg, plain, unfinished, kind, options.quantization,
+                             example[:1].numpy())
         size = sum(file.stat().st_size for part in (unfinished, *others)
                    for file in (part, *part.rglob('*')) if file.is_file())
         if kind.operators and is_static(options, kind):
@@ -140,6 +143,19 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
         report = Report(str(out), size, rows, metadata, operators, costs)
         unfinished_report.write_text(json.dumps(asdict(report), indent=1))
     return report
+
+
+@contextmanager
+def _libraries_errors(kind: Format) -> Iterator[None]:
+    """Turn what exporters and runtimes raise, of any class, into one paragraph."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f'This model cannot leave as {kind.name}: {first_line(error)} Export its '
+            'backbone alone (--backbone-only), or take another format.') from error
 
 
 def _verified(model: nn.Module, kind: Format, path: Path, pictures: list[Tensor]

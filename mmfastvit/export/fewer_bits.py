@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
-    qdq_loss_debug,
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from ..errors import ArgumentError
 from .tracing import quiet
 
 LAYERS = ('Conv', 'Gemm', 'MatMul')  # that 8 bits are for
@@ -40,7 +41,7 @@ def write_float16(plain: Path, out: Path) -> None:
 
 
 def _tidy_casts(graph: onnx.GraphProto) -> None:
-    """Take out what the converter should not have put in.
+    """Go around what the converter should not have put in.
 
     It casts a map once for each of its readers, under one name, and what goes from
     one node in float32 to another, coordinates for example, to float16 and back.
@@ -51,8 +52,8 @@ def _tidy_casts(graph: onnx.GraphProto) -> None:
 
     def origin(name: str) -> str:
         back = nodes.get(name)
-        there = _is_cast(back, onnx.TensorProto.FLOAT) and nodes.get(back.input[0])
-        return there.input[0] if _is_cast(there, onnx.TensorProto.FLOAT16) else name
+        there = _is_cast(back, 'cast_to_fp32') and nodes.get(back.input[0])
+        return there.input[0] if _is_cast(there, 'cast_to_fp16') else name
 
     for node in nodes.values():
         inputs = [origin(name) for name in node.input]
@@ -63,8 +64,8 @@ def _tidy_casts(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _is_cast(node: onnx.NodeProto | None, to: int) -> bool:
-    return bool(node) and node.op_type == 'Cast' and node.attribute[0].i == to
+def _is_cast(node: onnx.NodeProto | None, kind: str) -> bool:
+    return bool(node) and node.name.endswith(f'{kind}_node')  # the converter's names
 
 
 def write_int8(plain: Path, out: Path, pictures: Sequence[np.ndarray],
@@ -79,43 +80,53 @@ def write_int8(plain: Path, out: Path, pictures: Sequence[np.ndarray],
         out: File to write.
         pictures: (1, 3, H, W) uint8, BGR, each.
         in_float32: Names of layers that stay.
+
+    Raises:
+        ArgumentError: None is left.
     """
     own = network_nodes(onnx.load(plain, load_external_data=False))
-    layers = [name for name, kind in own.items()
-              if kind in LAYERS and name not in in_float32]
     with tempfile.TemporaryDirectory() as folder, quiet():
         prepared = Path(folder) / 'prepared.onnx'
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        layers = [node.name for node in onnx.load(prepared).graph.node
+                  if node.op_type in LAYERS and node.name in own
+                  and node.name not in in_float32]
+        if not layers:  # the library would take all of the graph
+            raise ArgumentError('No layer of the network is left to be quantized.')
         quantize_static(
             prepared, out, _Reader(pictures), quant_format=QuantFormat.QDQ,
             nodes_to_quantize=layers, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
 
 
-def most_sensitive(plain: Path, quantized: Path, pictures: Sequence[np.ndarray]
-                   ) -> list[str]:
-    """Return the quantized layers, those first whose input is least like float32.
+def most_sensitive(quantized: Path, pictures: Sequence[np.ndarray]) -> list[str]:
+    """Return the quantized layers, those first whose input loses most by rounding.
 
     Args:
-        plain: In float32.
         quantized: From :func:`write_int8`.
-        pictures: (1, 3, H, W) uint8, BGR, each; few, for all maps are kept.
+        pictures: (1, 3, H, W) uint8, BGR, each.
     """
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        maps = []
-        for path in (plain, quantized):
-            watched = Path(folder) / path.name
-            qdq_loss_debug.modify_model_output_intermediate_tensors(path, watched)
-            maps.append(qdq_loss_debug.collect_activations(
-                watched, _Reader(pictures)))
-        matched = qdq_loss_debug.create_activation_matching(maps[1], maps[0])
-        errors = qdq_loss_debug.compute_activation_error(matched)
-    model = onnx.load(plain, load_external_data=False)
-    own = network_nodes(model)
-    ratio = {node.name: errors[node.input[0]]['qdq_err']  # signal to noise, dB
-             for node in model.graph.node
-             if own.get(node.name) in LAYERS and node.input[0] in errors}
-    return sorted(ratio, key=ratio.get)
+    model = onnx.load(quantized)
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    rounded = {}  # by layer, its input before and after
+    for node in model.graph.node:
+        back = made_by.get(node.input[0]) if node.op_type in LAYERS else None
+        if back is not None and back.op_type == 'DequantizeLinear':
+            rounded[node.name] = made_by[back.input[0]].input[0], back.output[0]
+    names = sorted({name for pair in rounded.values() for name in pair}
+                   - {output.name for output in model.graph.output})
+    model.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, names))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                           providers=['CPUExecutionProvider'])
+    loss = dict.fromkeys(rounded, 0.)
+    for picture in pictures:
+        maps = dict(zip(names, session.run(names, {'image': picture})))
+        for layer, (before, after) in rounded.items():
+            size = np.linalg.norm(maps[before])
+            loss[layer] += np.linalg.norm(maps[before] - maps[after]) / (size or 1.)
+    return sorted(loss, key=loss.get, reverse=True)
 
 
 def network_nodes(model: onnx.ModelProto) -> dict[str, str]:

@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
 from .runtime import KEY
-from .runtime.errors import first_line
 from .tracing import quiet, record
 
 OPSET = 18
@@ -28,9 +26,6 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
         metadata: From :func:`mmfastvit.export.metadata.describe`.
         opset: Version of ONNX's operators; below 18, for the compilers of old
             boards, of one size and for anything but detectors.
-
-    Raises:
-        ArgumentError: PyTorch's exporter cannot follow the module.
     """
     if opset < LOWEST:
         _write_torchscript(module, pictures, path, metadata, opset)
@@ -71,10 +66,6 @@ def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,
             torch.onnx.export(module, (pictures, ), content, dynamo=False,
                               opset_version=opset, input_names=['image'],
                               output_names=module.outputs)
-    except Exception as error:  # of any kind: it runs the whole model
-        raise ArgumentError(
-            f'PyTorch\'s exporter for opset {opset} cannot follow this model: '
-            f'{first_line(error)} Take {LOWEST} or newer.') from error
     finally:
         torch.onnx.unregister_custom_op_symbolic(
             'aten::scaled_dot_product_attention', opset)
@@ -87,6 +78,9 @@ def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,
     onnxruntime.InferenceSession(content.getvalue(), options,
                                  providers=['CPUExecutionProvider'])
     model = onnx.load(path)
+    for item in list(model.opset_import):  # the runtime adds its own, unused
+        if item.domain:
+            model.opset_import.remove(item)
     model.metadata_props.add(key=KEY, value=json.dumps(metadata))
     onnx.save(model, path)
 

@@ -9,7 +9,6 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ..benchmark.measure import measure
 from ..errors import ArgumentError, DataError
 from ..progress import track
 from ..runner import check_data, load_config, test
@@ -55,7 +54,7 @@ class Costs:
 
 
 def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
-             quantization: Quantization) -> Costs:
+             quantization: Quantization, picture: np.ndarray) -> Costs:
     """Write a verified file again, in fewer bits, and measure what that costs.
 
     int8 is static and per channel, for the convolutions and matrix products of the
@@ -68,47 +67,54 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
         out: File to write.
         kind: Its format, ``onnx`` or ``openvino``.
         quantization: How.
+        picture: (1, 3, H, W) uint8, BGR, to take the time with.
 
     Raises:
         ArgumentError: A metric falls farther, or none is known.
         DataError: Data for the metric or the calibration is missing.
     """
+    from ..benchmark.measure import measure
     from .fewer_bits import most_sensitive, write_float16, write_int8
     check_data(cfg, 'test')  # it is judged by
     with tempfile.TemporaryDirectory() as folder:
         float32 = Path(folder) / f'float32{out.suffix}'
         _convert(plain, float32, kind)
         model = ExportedModel(kind.open(float32))
+        pictures = calibration_pictures(cfg, model, quantization.calibration) \
+            if quantization.dtype == 'int8' else []
         before = _metrics(cfg, float32)
-        pictures = calibration_pictures(cfg, model, quantization.calibration)
+        if not before:
+            raise ArgumentError(
+                'Fewer bits are judged by the metric of the test data. In float32 it has '
+                f'none of {", ".join(METRICS)}: does the model find anything?')
         between, layers = Path(folder) / 'quantized.onnx', []
-        for count in TRIALS:
+        for count in TRIALS if quantization.dtype == 'int8' else (0, ):
             if quantization.dtype == 'int8':
                 if count and not layers:
-                    layers = most_sensitive(plain, between, pictures[:COMPARED])
+                    layers = most_sensitive(between, pictures[:COMPARED])
                 write_int8(plain, between, pictures, layers[:count])
                 _convert(between, out, kind)
             elif kind.name == 'openvino':
                 _convert(plain, out, kind, float16=True)
             else:
                 write_float16(plain, out)
-            after = _metrics(cfg, out)
-            drop = max(before[name] - after[name] for name in before)
-            if drop <= quantization.max_drop or quantization.dtype != 'int8':
+            found = _metrics(cfg, out)  # which lacks those of nothing found
+            metrics = {name: (before[name], found.get(name, 0.)) for name in before}
+            drop = max(old - new for old, new in metrics.values())
+            if drop <= quantization.max_drop:
                 break
-        if drop > quantization.max_drop:
+        else:
             raise ArgumentError(
                 f'{quantization.dtype} loses {drop:.1f} points, where '
-                f'{quantization.max_drop} are allowed, with {count} layers left in '
-                'float32: calibrate with pictures that are more like the test data '
-                '(--calibration), or allow more (--max-drop).')
-        reduced, picture = ExportedModel(kind.open(out)), pictures[0]
+                f'{quantization.max_drop} are allowed (--max-drop)' + (
+                    f', even with {count} layers in float32: calibrate with pictures '
+                    'that are more like the test data (--calibration).'
+                    if pictures else '.'))
+        reduced = ExportedModel(kind.open(out))
         timings = measure({'before': lambda: model.run(picture),
                            'after': lambda: reduced.run(picture)}, 'before')
         return Costs(quantization.dtype, _size(out, kind) / _size(float32, kind),
-                     timings['after'].ratio,
-                     {name: (before[name], after[name]) for name in before},
-                     layers[:count])
+                     timings['after'].ratio, metrics, layers[:count])
 
 
 def calibration_pictures(cfg: Config, model: ExportedModel, source: str | None = None
@@ -127,24 +133,34 @@ def calibration_pictures(cfg: Config, model: ExportedModel, source: str | None =
     if source is not None and Path(source).is_dir():
         paths = sorted(path for path in Path(source).rglob('*')
                        if path.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise DataError(f'{source} holds no pictures ({", ".join(SUFFIXES)}) to '
-                            'calibrate with.')
     else:
-        cfg = cfg if source is None else load_config(source)
-        check_data(cfg, 'train')
-        data = cfg.train_dataloader.dataset
-        while 'dataset' in data:  # it repeats, or mixes, another
-            data = data.dataset
-        dataset = DATASETS.build(dict(copy.deepcopy(data), pipeline=[],
-                                      _scope_=cfg.default_scope))
-        paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        if source is not None and Path(source).suffix != '.py':
+            raise DataError(f'{source} is neither a folder of pictures nor a config.')
+        paths = _training_pictures(cfg if source is None else load_config(source))
+    if not paths:
+        raise DataError(f'{source or "The training data"} holds no pictures to '
+                        'calibrate with: name a folder that does (--calibration).')
     paths = paths[::-(-len(paths) // PICTURES)]  # from all over
     try:
         return [model.prepare(read_picture(path))
                 for path in track(paths, 'Reading pictures to calibrate with')]
     except PredictionError as error:
         raise DataError(str(error)) from error
+
+
+def _training_pictures(cfg: Config) -> list[str]:
+    check_data(cfg, 'train')
+    data = cfg.train_dataloader.dataset
+    while 'dataset' in data:  # it repeats, or mixes, another
+        data = data.dataset
+    try:
+        dataset = DATASETS.build(dict(copy.deepcopy(data), pipeline=[],
+                                      _scope_=cfg.default_scope))
+        return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f'The training data, {data.type}, do not tell the files of their pictures: '
+            'name a folder of some (--calibration).') from error
 
 
 def _convert(plain: Path, out: Path, kind: Format, float16: bool = False) -> None:
@@ -159,12 +175,8 @@ def _metrics(cfg: Config, path: Path) -> dict[str, float]:
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'WARNING'
     found = test(cfg, str(path))
-    found = {name: float(found[name]) * factor for name, factor in METRICS.items()
-             if name in found}
-    if not found:
-        raise ArgumentError('Files in fewer bits are judged by a metric, and the '
-                            f'config tells none of {", ".join(METRICS)}.')
-    return found
+    return {name: float(found[name]) * factor for name, factor in METRICS.items()
+            if name in found}
 
 
 def _size(path: Path, kind: Format) -> int:

@@ -7,9 +7,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
-from .runtime.errors import first_line
-
 
 def record(module: nn.Module, pictures: Tensor, metadata: dict
            ) -> torch.export.ExportedProgram:
@@ -20,23 +17,15 @@ def record(module: nn.Module, pictures: Tensor, metadata: dict
         pictures: (B, 3, H, W) uint8, of the shape to record with.
         metadata: From :func:`mmfastvit.export.metadata.describe`; where ``size``
             is None, height and width may vary, where ``batch``, that.
-
-    Raises:
-        ArgumentError: PyTorch's exporter cannot follow the module.
     """
     dynamic = {}
     if metadata['size'] is None:
         dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     if metadata['batch'] is None:
         dynamic[0] = torch.export.Dim.DYNAMIC
-    try:
-        with torch.no_grad(), quiet():
-            program = torch.export.export(module, (pictures, ),
-                                          dynamic_shapes=(dynamic or None, ))
-    except Exception as error:  # of any kind: it runs the whole model
-        raise ArgumentError(
-            f'PyTorch\'s exporter cannot follow this model: {first_line(error)} '
-            'Export its backbone alone (--backbone-only).') from error
+    with torch.no_grad(), quiet():
+        program = torch.export.export(module, (pictures, ),
+                                      dynamic_shapes=(dynamic or None, ))
     for node in program.graph.nodes:
         node.meta.pop('stack_trace', None)  # names files of this machine
     return program

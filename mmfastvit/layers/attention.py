@@ -77,7 +77,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C, H, W)."""
         tokens = self.qkv(x.flatten(2).transpose(1, 2))  # (B, N, 3C)
-        q, k, v = (part.view(*part.shape[:2], -1, HEAD_CHANNELS).transpose(1, 2)
+        heads = x.shape[1] // HEAD_CHANNELS
+        q, k, v = (part.view(*part.shape[:2], heads, HEAD_CHANNELS).transpose(1, 2)
                    for part in tokens.chunk(3, 2))  # (B, heads, N, 32) each
         out = F.scaled_dot_product_attention(q, k, v)
         out = self.proj(out.transpose(1, 2).flatten(2))  # (B, N, C)

@@ -50,17 +50,18 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
 def _compute(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
              bias_2: Tensor, *kept: Tensor) -> Tensor:
     """Map (B, C, H, W) to (B, C, H, W); ``kept`` is the hidden map, if that exists."""
-    tiles = list(_tiles(kernel_1, _matrix(x), *kept))
-    out = torch.empty_like(x) if len(tiles) > 1 else None
-    start = 0
-    for pixels, *hidden in tiles:
-        activation = F.gelu(hidden[0]) if kept else _linear(
+    def of_tile(pixels: Tensor, hidden: Tensor | None = None) -> Tensor:
+        activation = F.gelu(hidden) if kept else _linear(
             pixels, kernel_1, bias_1, gelu=True)
-        result = _linear(activation, kernel_2, bias_2)
-        if out is None:
-            return result.view(*x.shape[:1], *x.shape[2:], -1).permute(0, 3, 1, 2)
-        _matrix(out)[start:start + len(pixels)] = result
-        start += len(pixels)
+        return _linear(activation, kernel_2, bias_2)
+
+    tiles = list(_tiles(kernel_1, _matrix(x), *kept))
+    if len(tiles) == 1:  # is the map
+        rows = x.permute(0, 2, 3, 1)
+        return of_tile(*tiles[0]).view(rows.shape).permute(0, 3, 1, 2)
+    out = torch.empty_like(x)
+    for result, *tile in _tiles(kernel_1, _matrix(out), _matrix(x), *kept):
+        result.copy_(of_tile(*tile))
     return out
 
 

@@ -110,7 +110,7 @@ def open_file(path: str, **options) -> Engine:
     except ImportError as error:
         raise PredictionError(f'{path} needs {library}: pip install {library}.'
                               ) from error
-    except PredictionError:
+    except (PredictionError, TypeError):  # TypeError: an option it does not have
         raise
     except Exception as error:  # the libraries have classes of their own
         raise PredictionError(
