@@ -85,8 +85,8 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
         before = _metrics(cfg, float32)
         if not before:
             raise ArgumentError(
-                'Fewer bits are judged by the metric of the test data. In float32 it has '
-                f'none of {", ".join(METRICS)}: does the model find anything?')
+                'Fewer bits are judged by the metric of the test data. In float32 it '
+                f'has none of {", ".join(METRICS)}: does the model find anything?')
         between, layers = Path(folder) / 'quantized.onnx', []
         for count in TRIALS if quantization.dtype == 'int8' else (0, ):
             if quantization.dtype == 'int8':
