@@ -90,7 +90,7 @@ def shapes_case(task: str, root: Path, folder: Path) -> tuple[Config, Path]:
     name = {'classifier': 'fastvit_sa12_shapes',
             'retinanet': 'retinanet_fastvit_sa12_custom'}.get(
                 task, f'{task}_fastvit_sa12_shapes')
-    options = {'model.backbone.arch': 't8', **CHANGES[task]}
+    options = {'model.backbone.arch': 't8', 'randomness.seed': 0, **CHANGES[task]}
     for split in ('train', 'val', 'test'):
         options |= {
             f'{split}_dataloader.dataset.data_root':
