@@ -35,7 +35,7 @@ class Options:
 
     Attributes:
         format: Of :data:`FORMATS`; None leaves it to the file's name.
-        opset: Version of ONNX's operators, 11 to 20; None takes 18.
+        opset: Version of ONNX's operators, 11 to 20; None takes 20.
         size: Height and width, if the file is to take pictures of that size alone;
             by default it takes every size.
         backbone_only: Whether it gives the feature maps instead of the predictions.

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from .runtime import KEY
 from .tracing import quiet, record
 
-OPSET = 18
-OPSETS = (11, 20)  # ONNX Runtime has no RoIAlign at 22
+# The first with a GELU of its own, which ONNX Runtime keeps in its blocked layout: a
+# sixth faster than the same in five operators. It has no RoIAlign at 22.
+OPSET = 20
+OPSETS = (11, 20)
 LOWEST = 18  # of the exporter for programs; below it, there is that for TorchScript
 
 
