@@ -93,11 +93,10 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
             f'{out} was not written. {comparison}\nMore than {TOLERANCE:.0e} '
             'is no rounding: do the weights hold NaN, or batch norms with '
             'variances near zero?')
-    with whole_file(out) as unfinished, \
-            whole_file(Path(out).with_suffix('.py')) as unfinished_config:
+    with whole_file(out) as unfinished:
         torch.save(dict(state_dict=deployed.state_dict(),
                         meta=dict(dataset_meta=dataset.metainfo)), unfinished)
-        deploy_cfg.dump(unfinished_config)
+        deploy_cfg.dump(unfinished.with_suffix('.py'))
     return comparison
 
 

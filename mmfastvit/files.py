@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,11 @@ from .errors import ArgumentError
 def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     """Yield a name to write to, which becomes ``path`` if nothing goes wrong.
 
-    The name is in the same folder, which is made if need be, and ends as
-    ``path`` does.
+    It is ``path``'s, in a new folder of the same file system. What else is written
+    into that folder goes with it.
 
     Args:
-        path: The file.
+        path: The file; its folder is made if need be.
         is_folder: Whether it is a folder, which replaces the one that is there.
 
     Raises:
@@ -31,29 +32,32 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix='.unfinished-', dir=path.parent)
     except OSError as error:
         raise ArgumentError(f'{path} cannot be written: {error}. Name another '
                             'folder.') from error
-    if path.exists() and path.is_dir() != is_folder or not os.access(
-            path.parent, os.W_OK):
-        raise ArgumentError(
-            f'{path} cannot be written: it is a {"file" if is_folder else "folder"}, '
-            'or its folder is not yours. Name another.')
-    unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
     try:
+        if path.exists() and path.is_dir() != is_folder:
+            raise ArgumentError(f'{path} cannot be written: it is a '
+                                f'{"file" if is_folder else "folder"}. Name another.')
+        unfinished = Path(folder) / path.name
         yield unfinished
-        if is_folder and path.exists():
-            old = path.with_name(f'.old-{os.getpid()}-{path.name}')
-            os.replace(path, old)
-            os.replace(unfinished, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(unfinished, path)
+        # The one that is named last: it is what others look for.
+        for part in sorted(unfinished.parent.iterdir(), key=unfinished.__eq__):
+            _replace(part, path.with_name(part.name))
     finally:
-        if is_folder:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            unfinished.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder, and in folders in it."""
+    return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():  # the old one goes into the folder that is removed
+        os.replace(target, source.with_name(f'.old-{target.name}'))
+    os.replace(source, target)
 
 
 class AtomicBackend(LocalBackend):

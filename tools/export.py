@@ -14,7 +14,7 @@ def main() -> None:
                         'or a work directory, for its latest')
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='file to write, ending in ' + ', '.join(
-                            row.suffixes[0] for row in FORMATS.values())
+                            row.suffix for row in FORMATS.values())
                         + '; the comparison goes to FILE.json')
     parser.add_argument('--format', choices=FORMATS,
                         help='what the file is (default: what its name says)')
@@ -24,6 +24,9 @@ def main() -> None:
                         help='take pictures of this size alone')
     parser.add_argument('--backbone-only', action='store_true',
                         help='export the feature maps, for heads of your own')
+    parser.add_argument('--paste', action='store_true',
+                        help='let the graph paste masks into the picture, N x H x W, '
+                        'which is otherwise left to who runs it')
     parser.add_argument('--quantize', choices=['float16', 'int8'],
                         help='compute in fewer bits, and say what that costs')
     parser.add_argument('--calibration', metavar='CONFIG|FOLDER',
@@ -40,7 +43,8 @@ def main() -> None:
         args.quantize, args.calibration,
         1. if args.max_drop is None else args.max_drop)
     print(export(config_from(args), args.checkpoint, args.out, Options(
-        args.format, args.opset, args.static, args.backbone_only, quantization)))
+        args.format, args.opset, args.static, args.backbone_only, args.paste,
+        quantization)))
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..checkpoint_file import load_from_path_or_url
 from ..datasets.shapes import draw_scene
 from ..errors import ArgumentError, CheckpointError, DataError, UserError
-from ..files import whole_file
+from ..files import size_of, whole_file
 from ..reparam import reparameterizable_layers, reparameterize
 from ..runner import build_runner, check_data, latest_checkpoint, load_weights
 from .formats import (
@@ -109,10 +109,10 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     load_weights(model, checkpoint)
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
-    task, module = exportable(model, options.backbone_only)
+    task, module = exportable(model, options.backbone_only, options.paste)
     check_options(options, kind, task)
     batch = 1 if task == 'detection' or is_static(options, kind) else None
-    metadata = describe(cfg, model, task, module.preprocess,
+    metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
     pictures = _pictures(runner, options.size)
     # 2, if any: 1 would be taken as fixed
@@ -120,11 +120,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
-        unfinished, *others = [
-            stack.enter_context(whole_file(Path(out).with_suffix(suffix),
-                                           kind.is_folder))
-            for suffix in kind.suffixes]
-        unfinished_report = stack.enter_context(whole_file(f'{out}.json'))
+        unfinished = stack.enter_context(whole_file(out, kind.is_folder))
         stack.enter_context(_libraries_errors(kind))
         if options.quantization is None:
             kind.write(module, example, unfinished, metadata, **opset)
@@ -136,12 +132,11 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             rows = _verified(model, FORMATS['onnx'], plain, pictures)
             costs = quantize(cfg, plain, unfinished, kind, options.quantization,
                              example[:1].numpy())
-        size = sum(file.stat().st_size for part in (unfinished, *others)
-                   for file in (part, *part.rglob('*')) if file.is_file())
+        size = size_of(unfinished.parent)
         if kind.operators and is_static(options, kind):
             operators = dict(kind.operators(unfinished))
         report = Report(str(out), size, rows, metadata, operators, costs)
-        unfinished_report.write_text(json.dumps(asdict(report), indent=1))
+        Path(f'{unfinished}.json').write_text(json.dumps(asdict(report), indent=1))
     return report
 
 

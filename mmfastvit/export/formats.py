@@ -39,6 +39,7 @@ class Options:
         size: Height and width, if the file is to take pictures of that size alone;
             by default it takes every size.
         backbone_only: Whether it gives the feature maps instead of the predictions.
+        paste: Whether masks are to be pictures, not squares over their boxes.
         quantization: How it computes in fewer bits; None keeps float32.
     """
 
@@ -46,6 +47,7 @@ class Options:
     opset: int | None = None
     size: tuple[int, int] | None = None
     backbone_only: bool = False
+    paste: bool = False
     quantization: Quantization | None = None
 
 
@@ -55,7 +57,7 @@ class Format:
 
     Attributes:
         name: As the command line has it.
-        suffixes: Of the files it consists of, the one that is named first.
+        suffix: That its name ends in.
         packages: That write and verify it.
         write: Writes it: module, pictures, path, metadata, and where
             ``has_opsets`` the opset.
@@ -67,7 +69,7 @@ class Format:
     """
 
     name: str
-    suffixes: tuple[str, ...]
+    suffix: str
     packages: tuple[str, ...]
     write: Callable[..., None]
     open: Callable[[Path], Engine] | None = None
@@ -79,12 +81,12 @@ class Format:
 
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 FORMATS = {row.name: row for row in (
-    Format('onnx', ('.onnx', ), ONNX_PACKAGES, onnx_format.write, OnnxRuntime,
+    Format('onnx', '.onnx', ONNX_PACKAGES, onnx_format.write, OnnxRuntime,
            onnx_format.operators, has_opsets=True),
-    Format('openvino', ('.xml', '.bin'), (*ONNX_PACKAGES, 'openvino'),
+    Format('openvino', '.xml', (*ONNX_PACKAGES, 'openvino'),
            openvino_format.write, OpenVino, has_opsets=True),
-    Format('torch', ('.pt2', ), (), torch_format.write, torch_format.TorchProgram),
-    Format('coreml', ('.mlpackage', ), ('coremltools', ), coreml_format.write,
+    Format('torch', '.pt2', (), torch_format.write, torch_format.TorchProgram),
+    Format('coreml', '.mlpackage', ('coremltools', ), coreml_format.write,
            operators=coreml_format.operators, is_folder=True, is_static=True))}
 
 
@@ -99,10 +101,10 @@ def format_of(path: str, name: str | None = None) -> Format:
         ArgumentError: The name does not tell it, or a package is missing.
     """
     suffix = Path(path).suffix
-    row = next((row for row in FORMATS.values() if suffix == row.suffixes[0]
+    row = next((row for row in FORMATS.values() if suffix == row.suffix
                 and name in (None, row.name)), None)
     if row is None:
-        allowed = ', '.join(f'{row.suffixes[0]} ({row.name})' for row in
+        allowed = ', '.join(f'{row.suffix} ({row.name})' for row in
                             FORMATS.values() if name in (None, row.name))
         raise ArgumentError(f'{path}: give a name that ends in {allowed}.')
     if torch.__version__ < '2.6':

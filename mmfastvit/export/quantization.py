@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..errors import ArgumentError, DataError
+from ..files import size_of
 from ..progress import track
 from ..runner import check_data, load_config, test
 from . import openvino_format
@@ -64,7 +65,7 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
     Args:
         cfg: Whose test data tell the metrics.
         plain: The ONNX file in float32.
-        out: File to write.
+        out: File to write, alone in its folder.
         kind: Its format, ``onnx`` or ``openvino``.
         quantization: How.
         picture: (1, 3, H, W) uint8, BGR, to take the time with.
@@ -77,7 +78,8 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
     from .fewer_bits import most_sensitive, write_float16, write_int8
     check_data(cfg, 'test')  # it is judged by
     with tempfile.TemporaryDirectory() as folder:
-        float32 = Path(folder) / f'float32{out.suffix}'
+        float32 = Path(folder) / 'float32' / out.name
+        float32.parent.mkdir()
         _convert(plain, float32, kind)
         model = ExportedModel(kind.open(float32))
         pictures = calibration_pictures(cfg, model, quantization.calibration) \
@@ -113,7 +115,7 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
         reduced = ExportedModel(kind.open(out))
         timings = measure({'before': lambda: model.run(picture),
                            'after': lambda: reduced.run(picture)}, 'before')
-        return Costs(quantization.dtype, _size(out, kind) / _size(float32, kind),
+        return Costs(quantization.dtype, size_of(out.parent) / size_of(float32.parent),
                      timings['after'].ratio, metrics, layers[:count])
 
 
@@ -178,6 +180,3 @@ def _metrics(cfg: Config, path: Path) -> dict[str, float]:
     return {name: float(found[name]) * factor for name, factor in METRICS.items()
             if name in found}
 
-
-def _size(path: Path, kind: Format) -> int:
-    return sum(path.with_suffix(suffix).stat().st_size for suffix in kind.suffixes)
