@@ -213,6 +213,7 @@ def test_what_would_compute_something_else_is_refused(name, changes, message):
 def test_paste_equals_mmdet_s():
     from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 
+    from mmfastvit.export.post_processing import paste_masks
     from mmfastvit.export.runtime.model import paste
     random = np.random.RandomState(0)
     masks = random.rand(5, 28, 28).astype(np.float32)
@@ -223,7 +224,48 @@ def test_paste_equals_mmdet_s():
                                      torch.from_numpy(box)[None], 40, 50)
         expected = np.zeros((40, 50), np.float32)
         expected[place] = part[0]
-        np.testing.assert_allclose(paste(mask, box, (40, 50)), expected, atol=1e-5)
+        found = np.zeros((40, 50), np.float32)
+        values, where = paste(mask, box, (40, 50))
+        found[where] = values
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        in_graph, = paste_masks(torch.from_numpy(mask)[None],
+                                torch.from_numpy(box)[None], 40, 50)
+        np.testing.assert_allclose(in_graph, expected, atol=1e-5)
+
+
+def test_masks_pasted_in_the_graph(exported, shapes, tmp_path):
+    """Equal PyTorch's; after a resize they follow those that the runtime pastes."""
+    cfg, checkpoint, plain, _ = exported('maskrcnn')
+    out = tmp_path / 'model.onnx'
+    report = export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(paste=True))
+    DefaultScope._instance_dict.clear()
+    assert any(row.compared for row in report.rows if row.quantity == 'masks')
+    picture = read_picture(sorted((shapes / 'val').glob('*.png'))[0])
+    batch = load(out).prepare(picture)
+    masks = load(out).run(batch)['masks']
+    assert masks.shape[1:] == batch.shape[2:] and set(np.unique(masks)) == {0, 1}
+    found, expected = load(out)(picture), load(plain)(picture)
+    assert found['masks'].shape == expected['masks'].shape
+    assert (found['masks'] != expected['masks']).mean() < 0.01
+    with pytest.raises(ArgumentError, match='leave --paste out'):
+        export(copy.deepcopy(cfg), str(checkpoint), str(out),
+               Options(backbone_only=True, paste=True))
+    DefaultScope._instance_dict.clear()
+
+
+def test_weights_beyond_the_file(exported, tmp_path, monkeypatch):
+    """As PyTorch's exporter writes them from 1.5 GB on; both files move together."""
+    from torch.onnx._internal.exporter import _onnx_program
+    monkeypatch.setattr(_onnx_program, '_LARGE_MODEL_THRESHOLD', 2**20)
+    cfg, checkpoint, plain, _ = exported('classifier')
+    report = export(copy.deepcopy(cfg), str(checkpoint), str(tmp_path / 'model.onnx'))
+    DefaultScope._instance_dict.clear()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'model.onnx', 'model.onnx.data', 'model.onnx.json'}
+    assert report.size > plain.stat().st_size
+    picture = np.zeros((64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(load(tmp_path / 'model.onnx')(picture)['scores'],
+                                  load(plain)(picture)['scores'])
 
 
 PIPELINES = {

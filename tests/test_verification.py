@@ -38,8 +38,8 @@ def case():
     for layer in (model.rpn_head.rpn_cls, model.roi_head.bbox_head.fc_cls):
         layer.weight.data.mul_(2e-4)
     task, module = exportable(model, False)
-    metadata = describe(cfg, model, task, module.preprocess, ['a', 'b', 'c'],
-                        [[0, 0, 0]] * 3, None, 1)
+    metadata = describe(cfg, model, task, module, ['a', 'b', 'c'], [[0, 0, 0]] * 3,
+                        None, 1)
     pictures = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)]
 
     def outcome(change=lambda module: None, after=lambda found: found):

@@ -19,6 +19,7 @@ from .post_processing import (
     clip_boxes,
     decode_boxes,
     drop_small,
+    paste_masks,
     region_features,
     select,
 )
@@ -93,6 +94,7 @@ class TwoStage(nn.Module):
     Args:
         model: MMDetection's detector of an RPN and a standard RoI head; Faster
             and Mask R-CNN are.
+        paste: Whether its masks are to be pictures.
 
     Raises:
         ArgumentError: A head does what the graph would not.
@@ -100,7 +102,7 @@ class TwoStage(nn.Module):
 
     outputs = SingleStage.outputs
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, paste: bool = False):
         super().__init__()
         _check_methods(model, TwoStageDetector, 'predict')
         if not model.with_rpn:
@@ -127,7 +129,7 @@ class TwoStage(nn.Module):
         _check_nms('model.test_cfg.rpn', model.test_cfg.rpn)
         _check_nms('model.test_cfg.rcnn', model.test_cfg.rcnn)
         self.preprocess = Preprocess(model.data_preprocessor)
-        self.model = model
+        self.model, self.paste = model, paste
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Find objects in one picture.
@@ -138,7 +140,7 @@ class TwoStage(nn.Module):
         Returns:
             Boxes (N, 4) in pixels of ``image``, scores (N,) and labels (N,),
             the best first; with a mask head also masks (N, h, w), 0 to 1, each
-            over its own box.
+            over its own box, or pasted (N, H, W), 0 or 1 in uint8.
         """
         height, width = image.shape[2:]
         maps = self.model.extract_feat(self.preprocess(image))
@@ -152,7 +154,11 @@ class TwoStage(nn.Module):
             extractor, maps[:extractor.num_inputs], boxes))
         if not roi.mask_head.class_agnostic:
             masks = masks[torch.arange(labels.shape[0], device=labels.device), labels]
-        return boxes, scores, labels, masks.flatten(0, -3).sigmoid()
+        masks = masks.flatten(0, -3).sigmoid()
+        if self.paste:
+            masks = paste_masks(masks, boxes, height, width)
+            masks = (masks >= self.model.test_cfg.rcnn.mask_thr_binary).to(torch.uint8)
+        return boxes, scores, labels, masks
 
     def _propose(self, maps: tuple[Tensor, ...], height: int, width: int) -> Tensor:
         """Return regions (N, 4) that the second stage looks at."""

@@ -7,14 +7,13 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..version import __version__
-from .preprocessing import Preprocess
 from .runtime.pictures import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
 _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
 
 
-def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
+def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
              classes: list[str], palette: list[list[int]],
              size: tuple[int, int] | None, batch: int | None) -> dict[str, Any]:
     """Return the metadata, of types that JSON knows.
@@ -24,7 +23,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
         model: The detector, segmentor or classifier.
         task: ``'detection'``, ``'segmentation'``, ``'classification'`` or
             ``'features'``.
-        preprocess: That is part of the graph.
+        module: Of it, what becomes the graph.
         classes: Names.
         palette: A colour, RGB, for each.
         size: Height and width, if the graph takes pictures of one size alone.
@@ -33,7 +32,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
     Raises:
         ArgumentError: The test pipeline resizes in a way that is not known.
     """
-    backbone = model.backbone
+    backbone, preprocess = model.backbone, module.preprocess
     found = dict(
         task=task, classes=classes, palette=palette, size=size,
         batch=batch, resize=resize_steps(cfg), layout='(B, 3, H, W) uint8, BGR',
@@ -51,6 +50,7 @@ def describe(cfg: Config, model: nn.Module, task: str, preprocess: Preprocess,
                       max_detections=test_cfg.max_per_img)
         if 'mask_thr_binary' in test_cfg:
             found['mask_threshold'] = test_cfg.mask_thr_binary
+            found['pasted'] = module.paste
     return found
 
 

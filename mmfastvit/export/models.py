@@ -92,17 +92,22 @@ class Segmentor(nn.Module):
         return logits.argmax(1), logits
 
 
-def exportable(model: nn.Module, backbone_only: bool = False
+def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = False
                ) -> tuple[str, nn.Module]:
     """Return the task of a model, and a module that takes pictures.
 
     Args:
         model: A detector, segmentor or classifier; it is left as it is.
         backbone_only: Whether to take its backbone alone.
+        paste: Whether masks are to be pictures, not squares over their boxes.
 
     Raises:
-        ArgumentError: It computes something that would not be exported.
+        ArgumentError: It computes something that would not be exported, or has no
+            masks to paste.
     """
+    if paste and (backbone_only or not getattr(model, 'with_mask', False)):
+        raise ArgumentError('Only detectors with masks have some to paste: leave '
+                            '--paste out.')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     _fold_norms(model)
     kinds = [type_.__name__ for type_ in type(model).__mro__]
@@ -116,7 +121,7 @@ def exportable(model: nn.Module, backbone_only: bool = False
     if 'SingleStageDetector' in kinds:
         return 'detection', detectors.SingleStage(model)
     if 'TwoStageDetector' in kinds:
-        return 'detection', detectors.TwoStage(model)
+        return 'detection', detectors.TwoStage(model, paste)
     raise ArgumentError(
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
         'segmentors, single-stage and two-stage detectors can. Export its backbone '

@@ -19,7 +19,7 @@ LOWEST = 18  # of the exporter for programs; below it, there is that for TorchSc
 
 def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
           opset: int = OPSET) -> None:
-    """Write one file, weights inside: up to 2 GB, ten times the largest here.
+    """Write one file, weights inside; PyTorch puts more than 1.5 GB into ``.data``.
 
     Args:
         module: From :func:`mmfastvit.export.models.exportable`.
