@@ -1,10 +1,10 @@
 """Files that are whole or not there."""
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from mmengine.fileio import LocalBackend
 
@@ -15,8 +15,8 @@ from .errors import ArgumentError
 def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     """Yield a name to write to, which becomes ``path`` if nothing goes wrong.
 
-    It is ``path``'s, in a new folder of the same file system. What else is written
-    into that folder goes with it.
+    The name is that of ``path``, in a new hidden folder beside it. What else is
+    written into that folder moves with it.
 
     Args:
         path: The file; its folder is made if need be.
@@ -30,20 +30,20 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
         ...     torch.save(model.state_dict(), unfinished)
     """
     path = Path(path)
+    folder = path.parent / f'.unfinished-{uuid4().hex}'
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix='.unfinished-', dir=path.parent)
+        folder.mkdir(parents=True)
     except OSError as error:
         raise ArgumentError(f'{path} cannot be written: {error}. Name another '
                             'folder.') from error
     try:
-        if path.exists() and path.is_dir() != is_folder:
-            raise ArgumentError(f'{path} cannot be written: it is a '
-                                f'{"file" if is_folder else "folder"}. Name another.')
-        unfinished = Path(folder) / path.name
+        _check(path, is_folder)
+        unfinished = folder / path.name
         yield unfinished
-        # The one that is named last: it is what others look for.
-        for part in sorted(unfinished.parent.iterdir(), key=unfinished.__eq__):
+        parts = [part for part in folder.iterdir() if part != unfinished]
+        for part in parts:
+            _check(path.with_name(part.name), part.is_dir())
+        for part in (*parts, unfinished):  # that which others look for comes last
             _replace(part, path.with_name(part.name))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -54,10 +54,23 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
 
 
+def _check(path: Path, is_folder: bool) -> None:
+    if path.exists() and path.is_dir() != is_folder:
+        raise ArgumentError(f'{path} cannot be written: it is a '
+                            f'{"file" if is_folder else "folder"}. Name another.')
+
+
 def _replace(source: Path, target: Path) -> None:
-    if target.is_dir():  # the old one goes into the folder that is removed
-        os.replace(target, source.with_name(f'.old-{target.name}'))
-    os.replace(source, target)
+    if not target.is_dir():
+        os.replace(source, target)
+        return
+    old = source.with_name(f'.old-{target.name}')  # it goes with its folder
+    os.replace(target, old)
+    try:
+        os.replace(source, target)
+    except BaseException:
+        os.replace(old, target)
+        raise
 
 
 class AtomicBackend(LocalBackend):

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from mmfastvit.files import AtomicBackend
+from mmfastvit.errors import ArgumentError
+from mmfastvit.files import AtomicBackend, whole_file
 
 resource = pytest.importorskip('resource')  # the system's limits, not on Windows
 LIMIT = 1000
@@ -36,6 +37,27 @@ def test_a_failed_write_changes_nothing(tmp_path, signal_action, code, left):
     assert all(p.parent.name.startswith('.') for p in strays)
     AtomicBackend().put(b'new', path)
     assert path.read_bytes() == b'new'
+
+
+def test_parts_move_together_or_not_at_all(tmp_path):
+    (tmp_path / 'b.json').mkdir()
+    with pytest.raises(ArgumentError, match='b.json'), \
+            whole_file(tmp_path / 'b') as unfinished:
+        unfinished.write_text('new')
+        unfinished.with_name('b.json').write_text('new')
+    assert [path.name for path in tmp_path.iterdir()] == ['b.json']
+    assert (tmp_path / 'b.json').is_dir()
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / 'c'):
+        pass  # a library that failed without a word
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    path = tmp_path / 'model.mlpackage'
+    for text in ('old', 'new'):
+        with whole_file(path, is_folder=True) as unfinished:
+            unfinished.mkdir()
+            (unfinished / text).touch()
+    assert [file.name for file in tmp_path.rglob('*')] == [path.name, 'new']
 
 
 def test_folders_are_made(tmp_path):

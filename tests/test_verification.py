@@ -1,6 +1,7 @@
 """What tells a file that rounds in its own way from one that is wrong."""
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ pytest.importorskip('onnxruntime')
 from helpers import build_model, randomize  # noqa: E402
 from mmfastvit.deploy import reparameterize  # noqa: E402
 from mmfastvit.export import verification  # noqa: E402
-from mmfastvit.export.detection_sets import ROUNDING  # noqa: E402
+from mmfastvit.export.detection_sets import ROUNDING, DetectionSets  # noqa: E402
 from mmfastvit.export.metadata import describe  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.runtime import ExportedModel  # noqa: E402
@@ -104,6 +105,14 @@ def first_missing(found):
     return {name: array[1:] for name, array in found.items()}
 
 
+def nothing(found):
+    return {name: array[:0] for name, array in found.items()}
+
+
+def not_a_number(found):
+    return {**found, 'boxes': found['boxes'] * np.float32('nan')}
+
+
 def swapped_labels(found):
     return {**found, 'labels': 1 - found['labels'].clip(0, 1)}
 
@@ -114,9 +123,30 @@ def test_other_graphs_fail(change, case):
     assert not all(row.passed for row in verify(*case(change)))
 
 
-@pytest.mark.parametrize('after', [moved, first_missing, swapped_labels])
+@pytest.mark.parametrize('after', [
+    moved, first_missing, nothing, not_a_number, swapped_labels])
 def test_other_outputs_fail(after, case):
     assert not all(row.passed for row in verify(*case(after=after)))
+
+
+def test_one_nan_among_many_fails():
+    """Though it is of an object of which PyTorch finds none that counts."""
+    objects = dict(boxes=np.array([[0, 0, 9, 9], [20, 20, 29, 29]], np.float32),
+                   scores=np.array([0.9, 0.1], np.float32), labels=np.array([0, 1]))
+    broken = {**objects, 'scores': np.array([0.9, 0.9], np.float32),
+              'boxes': objects['boxes'] * [[1.], [np.nan]]}
+    compared = DetectionSets(broken, objects, 0.5, 0.05).compared()
+    assert np.isnan(compared['boxes'][1]) and compared['boxes'][0] == 2
+
+
+def test_what_nothing_is_stable_of_counts():
+    """An empty file is not right because PyTorch's objects all moved."""
+    objects = dict(boxes=np.array([[0, 0, 9, 9]], np.float32),
+                   scores=np.array([0.9], np.float32), labels=np.array([0]))
+    empty = {name: array[:0] for name, array in objects.items()}
+    sets = DetectionSets(empty, objects, 0.5, 0.05)
+    sets.consider({**objects, 'boxes': objects['boxes'] + 5})
+    assert sets.compared() == {'boxes': (1, np.inf), 'scores': (1, np.inf)}
 
 
 def test_the_model_is_left_as_it_was(case):

@@ -43,8 +43,8 @@ def main() -> None:
         args.quantize, args.calibration,
         1. if args.max_drop is None else args.max_drop)
     print(export(config_from(args), args.checkpoint, args.out, Options(
-        args.format, args.opset, args.static, args.backbone_only, args.paste,
-        quantization)))
+        args.format, args.opset, args.static, args.backbone_only, quantization,
+        args.paste)))
 
 
 if __name__ == '__main__':

@@ -49,8 +49,9 @@ class ExportedBackbone(nn.Module):
             path = Path(folder) / f'model{SUFFIXES[form]}'
             format_of(path)
             plain = path.with_suffix('.onnx')
-            write(_Maps(model, len(model(x))), x, plain, dict(
-                task='features', size=None, batch=len(x)))
+            maps = _Maps(model, len(model(x)))
+            write(maps, x, plain, dict(task='features', outputs=maps.outputs,
+                                       size=None, batch=len(x)))
             if form == 'int8':
                 from ..export.fewer_bits import write_int8
                 write_int8(plain, path.with_suffix('.int8.onnx'), [x.numpy()])

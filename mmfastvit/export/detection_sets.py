@@ -33,32 +33,34 @@ class DetectionSets:
     def __init__(self, found: Arrays, expected: Arrays, limit: float, nearby: float):
         self.found, self.expected = found, expected
         self.limit, self.nearby = limit, nearby
-        self.missed = _nearest(expected, found, limit)
-        self.added = _nearest(found, expected, limit)
-        self.stable = np.full(len(self.missed['boxes']), True)
+        self.of_expected = _nearest(expected, found, limit)
+        self.of_found = _nearest(found, expected, limit)
+        self.stable = np.full(len(self.of_expected['boxes']), True)
 
-    def add(self, answer: Arrays) -> None:
+    def consider(self, answer: Arrays) -> None:
         """Take another of PyTorch's answers into account."""
         again = _nearest(self.expected, answer, self.limit)
         self.stable &= again['boxes'] <= self.nearby
         again = _nearest(self.found, answer, self.limit)
-        closer = again['boxes'] < self.added['boxes']
-        self.added = {name: np.where(closer, again[name], self.added[name])
-                      for name in again}
+        closer = again['boxes'] < self.of_found['boxes']
+        self.of_found = {name: np.where(closer, again[name], self.of_found[name])
+                         for name in again}
 
-    def compared(self) -> list[tuple[str, int, float]]:
-        """Return each quantity, of how many objects, and the largest difference.
+    def compared(self) -> dict[str, tuple[int, float]]:
+        """Return of each quantity how many were compared, and the largest difference.
 
-        Of ``masks`` it is the share of pixels, over all objects: a pixel whose value
-        is the threshold may fall on either side.
+        Where PyTorch finds no object every time, all of its first count. Of ``masks``
+        it is the share of pixels, over all objects: a pixel whose value is the
+        threshold may fall on either side.
         """
-        rows = []
-        for name in self.added:
-            sides = self.missed[name][self.stable], self.added[name]
+        counts = self.stable if self.stable.any() else np.full_like(self.stable, True)
+        found = {}
+        for name in self.of_found:
+            sides = self.of_expected[name][counts], self.of_found[name]
             worst = np.mean if name == 'masks' else np.max
-            rows.append((name, len(sides[1]), float(max(
-                (worst(side) for side in sides if len(side)), default=0.))))
-        return rows
+            found[name] = max(map(len, sides)), float(np.max(  # NaN, where one is
+                [worst(side) for side in sides if len(side)], initial=0.))
+        return found
 
 
 @contextmanager

@@ -39,16 +39,16 @@ class Options:
         size: Height and width, if the file is to take pictures of that size alone;
             by default it takes every size.
         backbone_only: Whether it gives the feature maps instead of the predictions.
-        paste: Whether masks are to be pictures, not squares over their boxes.
         quantization: How it computes in fewer bits; None keeps float32.
+        paste: Whether masks are to be pictures, not squares over their boxes.
     """
 
     format: str | None = None
     opset: int | None = None
     size: tuple[int, int] | None = None
     backbone_only: bool = False
-    paste: bool = False
     quantization: Quantization | None = None
+    paste: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
     """
     backbone, preprocess = model.backbone, module.preprocess
     found = dict(
-        task=task, classes=classes, palette=palette, size=size,
-        batch=batch, resize=resize_steps(cfg), layout='(B, 3, H, W) uint8, BGR',
+        task=task, outputs=list(module.outputs), classes=classes, palette=palette,
+        size=size, batch=batch, resize=resize_steps(cfg),
+        layout='(B, 3, H, W) uint8, BGR',
         mean=preprocess.mean.flatten().tolist(), std=preprocess.std.flatten().tolist(),
         to_rgb=preprocess.flips, pad_divisor=preprocess.divisor,
         backbone=type(backbone).__name__,
@@ -48,9 +49,9 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
         found |= dict(score_threshold=test_cfg.get('score_thr', 0.),
                       iou_threshold=test_cfg.nms.iou_threshold,
                       max_detections=test_cfg.max_per_img)
-        if 'mask_thr_binary' in test_cfg:
-            found['mask_threshold'] = test_cfg.mask_thr_binary
-            found['pasted'] = module.paste
+        if 'masks' in module.outputs:
+            found |= dict(mask_threshold=test_cfg.mask_thr_binary,
+                          pasted=module.paste)
     return found
 
 

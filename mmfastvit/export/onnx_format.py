@@ -11,7 +11,7 @@ from .runtime import KEY
 from .tracing import quiet, record
 
 # The first with a GELU of its own, which ONNX Runtime keeps in its blocked layout: a
-# sixth faster than the same in five operators. It has no RoIAlign at 22.
+# sixth faster than the same in five operators. The runtime has no RoIAlign at 22.
 OPSET = 20
 OPSETS = (11, 20)
 LOWEST = 18  # of the exporter for programs; below it, there is that for TorchScript

@@ -31,7 +31,7 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict) -> No
     content = io.BytesIO()  # into files, it writes their name
     with quiet():
         torch.export.save(program, content, extra_files={
-            METADATA: json.dumps({**metadata, 'outputs': module.outputs})})
+            METADATA: json.dumps(metadata)})
     path.write_bytes(content.getvalue())
 
 

@@ -33,9 +33,9 @@ class Row:
         size: Height and width of the picture.
         quantity: Of ``TOLERANCES``.
         compared: How many values, or detections, were compared.
-        difference: The largest; infinity where one side has more. ``boxes`` in
-            pixels; ``logits`` and ``features`` relative to the largest; of ``labels``
-            and ``masks`` the share of pixels that differ.
+        difference: The largest; infinity where the other side has nothing like it.
+            ``boxes`` in pixels; ``logits`` and ``features`` relative to the largest;
+            of ``labels`` and ``masks`` the share of pixels that differ.
         allowed: The largest at which the file is kept.
     """
 
@@ -133,11 +133,10 @@ def _detection(model: nn.Module, exported: ExportedModel, found: Arrays,
     sets = DetectionSets(found, expected, limit + MARGIN, TOLERANCES['boxes'])
     with rounded_anew(model):
         for _ in range(ROUNDINGS):
-            if all(difference <= TOLERANCES[name] for name, _, difference
-                   in sets.compared() if name != 'masks'):  # they follow their boxes
+            if sets.compared()['boxes'][1] <= TOLERANCES['boxes']:
                 break
-            sets.add(_detect(model, picture, found))
-    return sets.compared()
+            sets.consider(_detect(model, picture, found))
+    return [(name, *values) for name, values in sets.compared().items()]
 
 
 def _detect(model: nn.Module, picture: Tensor, like: Arrays) -> Arrays:

@@ -76,7 +76,9 @@ class OpenVino(Engine):
         if threads:
             options['INFERENCE_NUM_THREADS'] = threads
         self.model = core.compile_model(model, 'CPU', options)
-        self.names = [output.any_name for output in self.model.outputs]
+        # Each may have several; any_name is any.
+        self.names = [next(name for name in self.metadata['outputs']
+                           if name in output.names) for output in self.model.outputs]
 
     def run(self, pictures: np.ndarray) -> Arrays:
         found = self.model(pictures)

@@ -92,7 +92,7 @@ class ExportedModel:
         if 'masks' in found:
             masks = np.zeros((len(found['boxes']), *original), bool)
             for out, mask, box in zip(masks, found['masks'], found['boxes']):
-                if self.metadata['pasted']:
+                if self.metadata.get('pasted'):
                     out[:] = cv2.resize(mask * 255, original[::-1]) > 127
                 else:
                     values, place = paste(mask, box, original)
@@ -126,6 +126,8 @@ def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]
         box: Left, top, right and bottom, in pixels.
         size: Height and width of the picture.
     """
+    if not np.isfinite(box).all():
+        return np.zeros((0, 0), np.float32), (slice(0), slice(0))
     # Gathered, not as the product of two matrices that it also is: numpy's threads for
     # those go on to spin, and take the processor from the runtime's next picture.
     samples = np.pad(mask, 1)
