@@ -110,7 +110,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
     task, module = exportable(model, options.backbone_only, options.paste)
-    check_options(options, kind, task)
+    check_options(options, kind, task, module)
     batch = 1 if task == 'detection' or is_static(options, kind) else None
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)

@@ -19,6 +19,7 @@ from .post_processing import (
     clip_boxes,
     decode_boxes,
     drop_small,
+    longer_side,
     paste_masks,
     region_features,
     select,
@@ -82,7 +83,7 @@ class SingleStage(nn.Module):
         boxes = clip_boxes(decode_boxes(
             head.bbox_coder, torch.cat(priors), torch.cat(deltas)), height, width)
         scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
-        kept = select(boxes, scores, labels, max(height, width),
+        kept = select(boxes, scores, labels, longer_side(image),
                       cfg.get('score_thr', 0), cfg.nms.iou_threshold,
                       cfg.max_per_img)
         return boxes[kept], scores[kept], labels[kept]
@@ -101,6 +102,7 @@ class TwoStage(nn.Module):
     """
 
     outputs = SingleStage.outputs
+    lowest_opset = 16  # whose RoIAlign is the first to know aligned=True
 
     def __init__(self, model: nn.Module, paste: bool = False):
         super().__init__()
@@ -145,7 +147,7 @@ class TwoStage(nn.Module):
         height, width = image.shape[2:]
         maps = self.model.extract_feat(self.preprocess(image))
         boxes, scores, labels = self._classify(
-            maps, self._propose(maps, height, width), height, width)
+            maps, self._propose(maps, image), image)
         if not self.model.roi_head.with_mask:
             return boxes, scores, labels
         roi = self.model.roi_head
@@ -160,8 +162,9 @@ class TwoStage(nn.Module):
             masks = (masks >= self.model.test_cfg.rcnn.mask_thr_binary).to(torch.uint8)
         return boxes, scores, labels, masks
 
-    def _propose(self, maps: tuple[Tensor, ...], height: int, width: int) -> Tensor:
+    def _propose(self, maps: tuple[Tensor, ...], image: Tensor) -> Tensor:
         """Return regions (N, 4) that the second stage looks at."""
+        height, width = image.shape[2:]
         rpn, cfg = self.model.rpn_head, self.model.test_cfg.rpn
         scores, priors, deltas, levels = [], [], [], []
         for i, (of_level, anchors, offsets) in enumerate(_levels(rpn, maps)):
@@ -174,13 +177,14 @@ class TwoStage(nn.Module):
         boxes = clip_boxes(decode_boxes(
             rpn.bbox_coder, torch.cat(priors), torch.cat(deltas)), height, width)
         scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
-        kept = select(boxes, scores, levels, max(height, width), -0.5,
+        kept = select(boxes, scores, levels, longer_side(image), -0.5,
                       cfg.nms.iou_threshold, cfg.max_per_img)
         return boxes[kept]
 
-    def _classify(self, maps: tuple[Tensor, ...], regions: Tensor, height: int,
-                  width: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _classify(self, maps: tuple[Tensor, ...], regions: Tensor, image: Tensor
+                  ) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (N, 4), scores (N,) and labels (N,)."""
+        height, width = image.shape[2:]
         roi, cfg = self.model.roi_head, self.model.test_cfg.rcnn
         head, extractor = roi.bbox_head, roi.bbox_roi_extractor
         scores, deltas = head(region_features(
@@ -195,7 +199,7 @@ class TwoStage(nn.Module):
         if own == 1:
             boxes = boxes.repeat_interleave(classes, 0)
         scores = scores.flatten()
-        kept = select(boxes, scores, labels, max(height, width), cfg.score_thr,
+        kept = select(boxes, scores, labels, longer_side(image), cfg.score_thr,
                       cfg.nms.iou_threshold, cfg.max_per_img)
         return boxes[kept], scores[kept], labels[kept]
 

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..errors import ArgumentError
 from . import coreml_format, onnx_format, openvino_format, torch_format
@@ -117,38 +118,45 @@ def format_of(path: str, name: str | None = None) -> Format:
     return row
 
 
-def check_options(options: Options, kind: Format, task: str) -> None:
+def check_options(options: Options, kind: Format, task: str, module: nn.Module
+                  ) -> None:
     """Raise ArgumentError if a model cannot leave as the options say.
 
     Args:
         options: What is asked for.
         kind: The file's format.
         task: Of :func:`mmfastvit.export.models.exportable`.
+        module: Of it, too.
     """
     opset, quantization = options.opset, options.quantization
     if opset is not None:
         lowest, highest = onnx_format.OPSETS
+        lowest = getattr(module, 'lowest_opset', lowest)
         if not kind.has_opsets:
             raise ArgumentError(f'opset={opset}: a file of {kind.name} has none; leave '
                                 'it out.')
         if not lowest <= opset <= highest:
             raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
-    if is_static(options, kind) and (task == 'detection' or options.size is None):
-        what = f'opset={opset}' if kind.has_opsets else kind.name
+    if kind.is_static and (task == 'detection' or options.size is None):
         raise ArgumentError(
-            f'{what} takes pictures of one size (--static HxW), and detectors give '
-            'their feature maps alone (--backbone-only).')
+            f'{kind.name} takes pictures of one size (--static HxW), and of detectors '
+            'the feature maps alone (--backbone-only).')
     if quantization is None:
         return
     if quantization.dtype not in ('float16', 'int8'):
         raise ArgumentError(f'quantize={quantization.dtype}: give float16 or int8.')
-    if not kind.has_opsets or is_static(options, kind) or task == 'features':
+    if not kind.has_opsets or is_old(opset) or task == 'features':
         raise ArgumentError(
             f'quantize={quantization.dtype}: only whole models, whose metric tells '
             f'what it costs, as ONNX of opset {onnx_format.LOWEST} or newer or '
             'OpenVINO; leave it out.')
 
 
+def is_old(opset: int | None) -> bool:
+    """Whether a version of ONNX's operators is what compilers of boards want."""
+    return opset is not None and opset < onnx_format.LOWEST
+
+
 def is_static(options: Options, kind: Format) -> bool:
     """Whether the file takes one picture at a time, of one size."""
-    return kind.is_static or (options.opset or onnx_format.OPSET) < onnx_format.LOWEST
+    return kind.is_static or is_old(options.opset) and options.size is not None

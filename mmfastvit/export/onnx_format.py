@@ -26,8 +26,8 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
         pictures: (B, 3, H, W) uint8, of the shape to record with.
         path: File to write.
         metadata: From :func:`mmfastvit.export.metadata.describe`.
-        opset: Version of ONNX's operators; below 18, for the compilers of old
-            boards, of one size and for anything but detectors.
+        opset: Version of ONNX's operators; those below 18 are for old runtimes and
+            the compilers of boards.
     """
     if opset < LOWEST:
         _write_torchscript(module, pictures, path, metadata, opset)
@@ -61,13 +61,17 @@ def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,
     import onnx
     import onnxruntime
     content = io.BytesIO()
+    names = {0: 'batch'} if metadata['batch'] is None else {}
+    if metadata['size'] is None:
+        names |= {2: 'height', 3: 'width'}
     torch.onnx.register_custom_op_symbolic(
         'aten::scaled_dot_product_attention', _attention, opset)
     try:
         with torch.no_grad(), quiet():
             torch.onnx.export(module, (pictures, ), content, dynamo=False,
                               opset_version=opset, input_names=['image'],
-                              output_names=module.outputs)
+                              output_names=module.outputs,
+                              dynamic_axes={'image': names})
     finally:
         torch.onnx.unregister_custom_op_symbolic(
             'aten::scaled_dot_product_attention', opset)

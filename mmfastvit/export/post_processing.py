@@ -62,7 +62,14 @@ def drop_small(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
     return torch.where((sides > min_size).all(1), scores, -1.)
 
 
-def select(boxes: Tensor, scores: Tensor, groups: Tensor, extent: int,
+def longer_side(image: Tensor) -> int | Tensor:
+    """Return the height or width of (B, C, H, W), whichever is more."""
+    if torch.jit.is_tracing():  # max() would be decided now, for good
+        return torch._shape_as_tensor(image)[2:].max()
+    return max(image.shape[2:])
+
+
+def select(boxes: Tensor, scores: Tensor, groups: Tensor, extent: int | Tensor,
            score_thr: float, iou_threshold: float, count: int) -> Tensor:
     """Return the indices of boxes that non-maximum suppression keeps, best first.
 
@@ -126,7 +133,8 @@ def region_features(extractor: nn.Module, maps: Sequence[Tensor], boxes: Tensor
     features, order = [], []
     for i, (x, layer) in enumerate(zip(maps, extractor.roi_layers)):
         own = (level == i).nonzero()[:, 0]
-        torch._check(own.shape[0] < MANY)
+        if not torch.jit.is_tracing():  # which knows no bounds
+            torch._check(own.shape[0] < MANY)
         features.append(roi_align(
             x, regions[own], layer.output_size, layer.spatial_scale,
             layer.sampling_ratio, layer.aligned))
