@@ -40,6 +40,7 @@ from mmfastvit.export import (  # noqa: E402
     verification,
 )
 from mmfastvit.export.models import exportable  # noqa: E402
+from mmfastvit.export.post_processing import longer_side  # noqa: E402
 from mmfastvit.export.runtime import (  # noqa: E402
     PredictionError,
     load,
@@ -481,6 +482,14 @@ def test_opsets(kind, opset, size, shapes, tmp_path):
         assert [side.dim_value for side in shape.dim] == [1, 3, 64, 96]
     if opset < 18 and size and kind != 'retinanet':  # what it finds varies
         assert not set(counts) & {'LayerNormalization', 'Gelu', 'Shape', 'Constant'}
+
+
+def test_the_longer_side_is_not_decided_at_export():
+    """PyTorch's older exporter follows what a trace records."""
+    traced = torch.jit.trace(lambda image: torch.as_tensor(longer_side(image)),
+                             torch.zeros(1, 3, 4, 8))
+    for size, longer in (((4, 8), 8), ((9, 4), 9), ((5, 7), 7)):
+        assert traced(torch.zeros(1, 3, *size)) == longer
 
 
 def test_attention_of_old_opsets(tmp_path):
