@@ -19,6 +19,7 @@ from mmfastvit.layers import (
     RepMixer,
 )
 from mmfastvit.layers.drop_path import DropPath
+from mmfastvit.layers.linear import linear
 
 IMAGE = (2, 32, 6, 5)
 TOKENS = (2, 7, 32)
@@ -202,6 +203,18 @@ def test_norm_without_running_statistics_cannot_be_folded():
     assert_close(layer(x), plain_rep_conv(layer, x))
     with pytest.raises(ArgumentError, match='running statistics'):
         reparameterize(layer)
+
+
+@pytest.mark.parametrize('rows', [1, 63, 64, 127, 128])
+@pytest.mark.parametrize('inputs, outputs', [(8, 24), (8, 8), (24, 8)])
+def test_both_libraries_of_linear_maps(rows, inputs, outputs):
+    """Which one runs depends on the numbers of rows and of channels."""
+    x, kernel = torch.randn(rows, inputs), torch.randn(outputs, inputs)
+    bias = torch.randn(outputs)
+    expected = F.linear(x, kernel, bias)
+    assert_close(linear(x, kernel, bias), expected)
+    assert_close(linear(x, kernel), F.linear(x, kernel))
+    assert_close(linear(x, kernel, bias, gelu=True), F.gelu(expected))
 
 
 def test_drop_path():

@@ -7,6 +7,7 @@ from ..fusion import Affine, fold_norm_before
 from ..variants import HEAD_CHANNELS
 from .init import truncated_normal_
 from .layer_scale import LayerScaled
+from .linear import Linear
 from .live import on_batch_statistics
 from .norm import build_norm
 from .reparameterizable import Reparameterizable
@@ -25,7 +26,7 @@ class NormLinear(Reparameterizable):
                  norm_cfg: dict = dict(type='BN')):
         super().__init__()
         self.norm = build_norm(norm_cfg, in_channels)
-        self.linear = nn.Linear(in_channels, out_channels, bias=False)
+        self.linear = Linear(in_channels, out_channels, bias=False)
 
     @property
     def main(self) -> nn.Linear:
@@ -69,7 +70,7 @@ class Attention(nn.Module):
                  norm_cfg: dict = dict(type='BN')):
         super().__init__()
         self.qkv = NormLinear(channels, 3 * channels, norm_cfg)
-        self.proj = LayerScaled(nn.Linear(channels, channels),
+        self.proj = LayerScaled(Linear(channels, channels),
                                 layer_scale_init_value)
         for linear in (self.qkv.linear, self.proj.op):
             truncated_normal_(linear)

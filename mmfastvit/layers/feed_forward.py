@@ -15,10 +15,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .compiling import is_traced
+from .linear import linear
 
 TILE = 2**20  # hidden values in one tile: 4 MB
-HAS_ONEDNN = (torch.backends.mkldnn.is_available()
-              and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
 # Channels from which, in training, computing the hidden map twice takes longer
 # than to find memory for it: fc1 needs C multiplications for each value.
 KEEPS_FROM = 128
@@ -35,6 +34,8 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
                  bias_2: Tensor) -> Tensor:
     """Map (B, C, H, W), in channels_last, to (B, C, H, W).
 
+    In inference, the result may take the memory of ``x``.
+
     Args:
         kernel_1: (hidden, C).
         bias_1: (hidden,).
@@ -42,24 +43,26 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
         bias_2: (C,).
     """
     if not torch.is_grad_enabled():
-        return _compute(x, kernel_1, bias_1, kernel_2, bias_2)
+        return _compute(x, x, kernel_1, bias_1, kernel_2, bias_2)
     keeps = x.shape[1] >= KEEPS_FROM
     return _FeedForward.apply(keeps, x, kernel_1, bias_1, kernel_2, bias_2)
 
 
-def _compute(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
-             bias_2: Tensor, *kept: Tensor) -> Tensor:
-    """Map (B, C, H, W) to (B, C, H, W); ``kept`` is the hidden map, if that exists."""
+def _compute(out: Tensor, x: Tensor, kernel_1: Tensor, bias_1: Tensor,
+             kernel_2: Tensor, bias_2: Tensor, *kept: Tensor) -> Tensor:
+    """Map (B, C, H, W) to (B, C, H, W); ``kept`` is the hidden map, if that exists.
+
+    ``out``, which may be ``x``, is for the result of several tiles.
+    """
     def of_tile(pixels: Tensor, hidden: Tensor | None = None) -> Tensor:
-        activation = F.gelu(hidden) if kept else _linear(
+        activation = F.gelu(hidden) if kept else linear(
             pixels, kernel_1, bias_1, gelu=True)
-        return _linear(activation, kernel_2, bias_2)
+        return linear(activation, kernel_2, bias_2)
 
     tiles = list(_tiles(kernel_1, _matrix(x), *kept))
     if len(tiles) == 1:  # is the map
         rows = x.permute(0, 2, 3, 1)
         return of_tile(*tiles[0]).view(rows.shape).permute(0, 3, 1, 2)
-    out = torch.empty_like(x)
     for result, *tile in _tiles(kernel_1, _matrix(out), _matrix(x), *kept):
         result.copy_(of_tile(*tile))
     return out
@@ -69,9 +72,10 @@ class _FeedForward(Function):
 
     @staticmethod
     def forward(ctx, keeps, x, kernel_1, bias_1, kernel_2, bias_2):
-        kept = [_linear(_matrix(x), kernel_1, bias_1)] if keeps else []
+        kept = [linear(_matrix(x), kernel_1, bias_1)] if keeps else []
         ctx.save_for_backward(x, kernel_1, bias_1, kernel_2, *kept)
-        return _compute(x, kernel_1, bias_1, kernel_2, bias_2, *kept)
+        return _compute(torch.empty_like(x), x, kernel_1, bias_1, kernel_2, bias_2,
+                        *kept)
 
     @staticmethod
     @once_differentiable
@@ -83,28 +87,14 @@ class _FeedForward(Function):
         grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), grad.sum((0, 2, 3))
         for pixels, of_out, of_x, *hidden in _tiles(
                 kernel_1, *map(_matrix, (x, grad, grad_x)), *kept):
-            hidden = hidden[0] if kept else _linear(pixels, kernel_1, bias_1)
+            hidden = hidden[0] if kept else linear(pixels, kernel_1, bias_1)
             grad_2.addmm_(of_out.t(), F.gelu(hidden))
             of_hidden = torch.ops.aten.gelu_backward(
-                _linear(of_out, kernel_2.t()), hidden)
+                linear(of_out, kernel_2.t()), hidden)
             grad_1.addmm_(of_hidden.t(), pixels)
             grad_bias_1 += of_hidden.sum(0)
-            of_x.copy_(_linear(of_hidden, kernel_1.t()))
+            of_x.copy_(linear(of_hidden, kernel_1.t()))
         return None, grad_x, grad_1, grad_bias_1, grad_2, grad_bias_2
-
-
-def _linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
-            gelu: bool = False) -> Tensor:
-    """Map (pixels, C) -> (pixels, C'), with an exact GELU after it on request.
-
-    By oneDNN, as PyTorch's own compiler does: faster here than MKL, and the GELU
-    costs no second pass.
-    """
-    if x.dtype == torch.float32 and HAS_ONEDNN:
-        return torch.ops.mkldnn._linear_pointwise(
-            x, kernel, bias, 'gelu' if gelu else 'none', [], 'none')
-    out = F.linear(x, kernel, bias)
-    return torch.ops.aten.gelu_(out) if gelu else out
 
 
 def _matrix(x: Tensor) -> Tensor:
