@@ -1,5 +1,6 @@
 """The benchmark, and what it must keep finding: ratios within one run, counts."""
 import json
+import os
 import subprocess
 import sys
 
@@ -8,21 +9,17 @@ import pytest
 import torch
 
 from conftest import ROOT
-from helpers import build
+from helpers import build as build_backbone
 from mmfastvit import ArgumentError, FastViT, reparameterize
 from mmfastvit.benchmark import Case, benchmark
-from mmfastvit.benchmark.contestants import PRECISION, _check_equal, backbones
-from mmfastvit.benchmark.measure import floor, measure, peak_bytes, saved_bytes
+from mmfastvit.benchmark.backbones import backbones, check_equal
+from mmfastvit.benchmark.contestants import build, line_up
+from mmfastvit.benchmark.measure import floor, measure, peak_bytes
+from mmfastvit.benchmark.own_process import OwnProcess
+from mmfastvit.errors import ProcessError
 from mmfastvit.reparam import reparameterizable_layers
 
 MIB = 2**20
-
-
-def saved(contestant):
-    with saved_bytes(contestant.model) as kept:
-        maps = contestant.forward()
-    assert len(maps) == 4
-    return kept.total
 
 
 @pytest.mark.parametrize('mode, expected, share', [
@@ -30,16 +27,16 @@ def saved(contestant):
 def test_saved_activations(mode, expected, share):
     """Counted, so exact: SA12 at 2x512x512."""
     timm, _, ours = backbones(Case('sa12', (512, 512), 2, mode, vs_timm=True))
-    assert saved(ours) / MIB == pytest.approx(expected, abs=0.2)
-    assert saved(timm) / MIB == pytest.approx(846.2, abs=0.2)
-    assert saved(ours) < share * saved(timm)
+    assert ours.saved_bytes() / MIB == pytest.approx(expected, abs=0.2)
+    assert timm.saved_bytes() / MIB == pytest.approx(846.2, abs=0.2)
+    assert ours.saved_bytes() < share * timm.saved_bytes()
 
 
 def test_saved_activations_without_tiles():
     """Where the hidden map exists, as on GPUs, what GELU gets is saved."""
     ours, = backbones(Case('sa12', (512, 512), 2, 'frozen', forms=('train', ),
                            memory_formats=('contiguous', )))
-    assert saved(ours) / MIB == pytest.approx(383.6, abs=0.1)
+    assert ours.saved_bytes() / MIB == pytest.approx(383.6, abs=0.1)
 
 
 def at_least(ratio, case, faster, slower, tries=4):
@@ -91,20 +88,19 @@ def test_memory_grows_no_faster_than_the_pixels():
     peaks = []
     for side in sides:
         ours, = backbones(Case('sa12', (side, side), forms=('deploy', )))
-        peaks.append(peak_bytes(ours.step, torch.device('cpu')))
+        peaks.append(ours.peak_bytes())
     slope = np.polyfit(2 * np.log(sides), np.log(peaks), 1)[0]
     assert slope < 1.05
 
 
 def test_peak_memory_is_below_timm_s():
     timm, _, _, ours = backbones(Case('sa12', (512, 512), vs_timm=True))
-    device = torch.device('cpu')
-    assert peak_bytes(ours.step, device) < 0.6 * peak_bytes(timm.step, device)
+    assert ours.peak_bytes() < 0.5 * timm.peak_bytes()
 
 
 def test_attention_never_holds_a_matrix_of_all_pairs():
     """At 1600x1600, 2500 tokens: 16 heads' matrices would take 381 MiB."""
-    model = reparameterize(build('sa12', double=False).eval()).stages[3]
+    model = reparameterize(build_backbone('sa12', double=False).eval()).stages[3]
     x = torch.randn(1, 256, 100, 100)
 
     def step():
@@ -124,11 +120,27 @@ def test_floor_counts_every_layer():
 
 
 def test_other_maps_are_refused():
-    maps = [torch.ones(1, 2, 2, 2)]
-    _check_equal('this', maps, maps, PRECISION['inference'])
-    for wrong in (maps[0] * 1.01, torch.full_like(maps[0], torch.nan)):
+    maps = [np.ones((1, 2, 2, 2))]
+    check_equal(Case(), dict(this=maps, that=[maps[0] * (1 + 1e-6)]))
+    for wrong in (maps[0] * 1.01, np.full_like(maps[0], np.nan), maps[0][..., :1]):
         with pytest.raises(ArgumentError, match='Times of different results'):
-            _check_equal('that', [wrong], maps, PRECISION['inference'])
+            check_equal(Case(), dict(this=maps, that=[wrong]))
+
+
+def test_own_processes():
+    """The same weights and maps as in one; what fails there is told here."""
+    case = Case('t8', (64, 64), forms=('deploy', ), vs_timm=True)
+    for entry in line_up(case):
+        here = build(case, entry)
+        with OwnProcess(case, entry) as there:
+            check_equal(case, dict(here=here.take_maps(), there=there.take_maps()))
+            assert there.shape() == here.shape() == (1, 3, 64, 64)
+            assert there.turn(1).seconds > 0
+    with pytest.raises(ArgumentError, match='t9'):
+        OwnProcess(Case('t9'), entry)
+    with OwnProcess(case, entry) as there, \
+            pytest.raises(ProcessError, match='is gone'):
+        there._run(os._exit, 9)
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -149,7 +161,7 @@ import sys
 for name in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
     sys.modules[name] = None
 from mmfastvit.benchmark import Case, benchmark
-print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0.)))
+print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0., False)))
 '''
     found = subprocess.run([sys.executable, '-c', code], text=True, check=True,
                            stdout=subprocess.PIPE).stdout
@@ -157,7 +169,8 @@ print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0.)))
 
 
 def test_low_precision():
-    results = benchmark(Case('t8', (64, 64), dtype='bfloat16'), 1, 0.)
+    results = benchmark(Case('t8', (64, 64), dtype='bfloat16'), 1, 0.,
+                        own_processes=False)
     assert [r.contestant for r in results] == [
         'mmfastvit train channels_last', 'mmfastvit deploy channels_last']
     results = benchmark(Case('t8', (64, 64), 2, 'frozen', 'bfloat16',
@@ -171,7 +184,7 @@ def test_exported_contestants():
     pytest.importorskip('openvino')
     pytest.importorskip('onnxruntime')
     results = benchmark(Case('t8', (64, 96), vs_timm=True, forms=(
-        'deploy', 'onnxruntime', 'int8')), 1, 0.)
+        'deploy', 'onnxruntime', 'int8')), 1, 0., own_processes=False)
     assert [r.contestant for r in results][2:] == [
         'timm onnxruntime contiguous', 'timm int8 contiguous',
         'mmfastvit deploy channels_last', 'mmfastvit onnxruntime contiguous',
@@ -183,7 +196,8 @@ def test_tool_writes_json_and_a_picture(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / 'tools' / 'benchmark.py', 't8', '--size',
          '64', '64x96', '96', '--rounds', '1', '--form', 'deploy', '--vs', 'timm',
-         '--out', tmp_path / 'found'], text=True, stdout=subprocess.PIPE, check=True)
+         '--one-process', '--out', tmp_path / 'found'],
+        text=True, stdout=subprocess.PIPE, check=True)
     assert 'timm re-parameterized contiguous' in done.stdout
     assert 'time ~ pixels^' in done.stdout
     content = json.loads((tmp_path / 'found.json').read_text())
@@ -210,5 +224,6 @@ test_dataloader = dict(num_workers=0, persistent_workers=False,
         benchmark(Case(str(config), vs_timm=True), 1, 0.)
     if torch.__version__ >= '2.6':
         pytest.importorskip('onnxruntime')
-        results = benchmark(Case(str(config), forms=('deploy', 'onnxruntime')), 1, 0.)
-        assert results[1].contestant == 'mmfastvit onnxruntime'
+        results = benchmark(Case(str(config), forms=('deploy', 'onnxruntime')), 1, 0.,
+                            own_processes=False)
+        assert results[1].contestant == 'mmfastvit onnxruntime contiguous'

@@ -34,6 +34,9 @@ def main() -> None:
                         'directory (default: random weights)')
     parser.add_argument('--rounds', type=positive, default=10,
                         help='turns of each contestant (default: 10)')
+    parser.add_argument('--one-process', action='store_true',
+                        help='run all contestants in this process, where the '
+                        'memory that one has freed serves the next')
     parser.add_argument('--out', metavar='NAME',
                         help='write NAME.json and a picture, NAME.png')
     args = parser.parse_args()
@@ -42,7 +45,8 @@ def main() -> None:
                   args.vs == 'timm', args.checkpoint)
              for name, size, batch in product(args.names, args.size, args.batch)]
     results = [result for case in track(cases, 'Measuring')
-               for result in benchmark(case, args.rounds)]
+               for result in benchmark(
+                   case, args.rounds, own_processes=not args.one_process)]
     print(table(results))
     print(growth(results))
     if args.out:

@@ -1,23 +1,15 @@
 """Time and memory of FastViT's forms, side by side, and beside timm's.
 
-Every comparison is made in one run, on the same weights and inputs. The maps of
-backbones are held against each other before anything is timed; for whole models
-``tools/reparameterize.py`` does that.
+Every comparison is made in one run, on the same weights and inputs, each
+contestant in a process of its own. The maps of backbones are held against each
+other before anything is timed; for whole models ``tools/reparameterize.py`` does
+that.
 """
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import torch
-
-from .contestants import Case, Contestant, backbones, whole_models
-from .measure import (
-    copy_bandwidth,
-    floor,
-    matmul_rate,
-    measure,
-    peak_bytes,
-    saved_bytes,
-)
+from .contestants import Case, build, line_up
+from .measure import take_turns
 
 __all__ = ['Case', 'Result', 'benchmark']
 
@@ -33,6 +25,7 @@ class Result:
         median: Seconds for one step.
         spread: Seconds between the quartiles.
         ratio: Speed relative to the case's first contestant.
+        page_faults: How often a step had to wait for a page of memory.
         peak_bytes: Memory a step needs at its height, over what it starts at; 0
             where PyTorch cannot see it.
         saved_bytes: What the forward pass keeps for the backward pass; 0 in
@@ -48,54 +41,44 @@ class Result:
     median: float
     spread: float
     ratio: float
+    page_faults: float
     peak_bytes: int
     saved_bytes: int
     floor: float | None
 
 
-def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5
-              ) -> list[Result]:
+def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
+              own_processes: bool = True) -> list[Result]:
     """Run one comparison.
 
     Args:
         case: What to compare.
         rounds: Turns of each contestant.
         seconds: About how long a turn takes.
+        own_processes: Whether each contestant has a process of its own, so that
+            the memory that one has freed does not serve another.
 
     Raises:
         ArgumentError: The case cannot be run, or its contestants differ.
         DataError: A config's data is missing.
+        ProcessError: A contestant's process is gone.
 
     Example:
         >>> for result in benchmark(Case('t8', (256, 256), vs_timm=True)):
         ...     print(result.contestant, f'{result.ratio:.2f}x')
     """
-    device = torch.device(case.device)
-    if Path(case.name).suffix:
-        from ..runner import load_config
-        found = whole_models(case, load_config(case.name))
-    else:
-        found = backbones(case)
-    timings = measure({c.name: c.step for c in found}, found[0].name, rounds,
-                      seconds)
-    least = None
-    for contestant in found:
-        if getattr(contestant.model, 'deploy', False):
-            dtype = contestant.x.dtype
-            least = floor(contestant.model, contestant.x,
-                          copy_bandwidth(device, dtype), matmul_rate(device, dtype))
-            break
-    return [Result(case, contestant.name, tuple(contestant.x.shape),
-                   **asdict(timings[contestant.name]),
-                   peak_bytes=peak_bytes(contestant.step, device),
-                   saved_bytes=_saved_bytes(contestant), floor=least)
-            for contestant in found]
-
-
-def _saved_bytes(contestant: Contestant) -> int:
-    if not contestant.trains:
-        return 0
-    with saved_bytes(contestant.model) as saved:
-        outputs = contestant.forward()
-    del outputs
-    return saved.total
+    from .backbones import check_equal
+    from .own_process import OwnProcess
+    with ExitStack() as processes:
+        found = [processes.enter_context(OwnProcess(case, entry)) if own_processes
+                 else build(case, entry) for entry in line_up(case)]
+        maps = {c.name: c.take_maps() for c in found}
+        if not case.whole_model:
+            check_equal(case, maps)
+        del maps
+        timings = take_turns({c.name: c.turn for c in found}, found[0].name,
+                             rounds, seconds)
+        least = next(filter(None, (c.floor() for c in found)), None)
+        return [Result(case, c.name, c.shape(), **asdict(timings[c.name]),
+                       peak_bytes=c.peak_bytes(), saved_bytes=c.saved_bytes(),
+                       floor=least) for c in found]

@@ -1,20 +1,23 @@
 """What is compared: forms of one network, side by side with timm's."""
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbone import FastViT
 from ..errors import ArgumentError
-from ..memory_format import to_channels_last
-from ..reparam import reparameterize
-from . import timm_twin
+from .measure import (
+    Turn,
+    copy_bandwidth,
+    floor,
+    matmul_rate,
+    peak_bytes,
+    saved_bytes,
+    turn,
+)
 
 MODES = ('inference', 'frozen', 'live')
 EXPORTED = ('onnxruntime', 'openvino', 'int8')
@@ -22,9 +25,6 @@ FORMS = ('train', 'deploy', 'compiled', *EXPORTED)
 MEMORY_FORMATS = {'channels_last': torch.channels_last,
                   'contiguous': torch.contiguous_format}
 DTYPES = ('float32', 'bfloat16', 'float16')
-# To which forms agree in float32, relative to a map's largest value. Norms on
-# batch statistics of few values amplify rounding.
-PRECISION = {'inference': 1e-5, 'frozen': 1e-5, 'live': 1e-3}
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,10 @@ class Case:
     def trains(self) -> bool:
         return self.mode != 'inference'
 
+    @property
+    def whole_model(self) -> bool:
+        return bool(Path(self.name).suffix)
+
     def autocast(self) -> AbstractContextManager:
         if self.dtype == 'float32':
             return nullcontext()
@@ -99,9 +103,50 @@ class Case:
                               getattr(torch, self.dtype))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """Who takes part, before it is built.
+
+    Attributes:
+        library: ``'timm'`` or ``'mmfastvit'``.
+        form: Of ``FORMS``; timm's own form is ``'train form'`` or
+            ``'re-parameterized'``.
+        memory_format: Of ``MEMORY_FORMATS``.
+    """
+
+    library: str
+    form: str
+    memory_format: str
+
+    @property
+    def name(self) -> str:
+        return f'{self.library} {self.form} {self.memory_format}'
+
+
+def line_up(case: Case) -> list[Entry]:
+    """Return who takes part in ``case``, whom the others are measured by first.
+
+    With timm, that is its network in timm's default memory format, for inference
+    re-parameterized.
+    """
+    exported = [form for form in case.forms if form in EXPORTED]
+    entries = []
+    if case.vs_timm:
+        form = 'train form' if case.trains else 're-parameterized'
+        entries += [Entry('timm', form, 'contiguous'),
+                    Entry('timm', form, 'channels_last')]
+        if 'compiled' in case.forms:
+            entries.append(Entry('timm', 'compiled', 'channels_last'))
+        entries += [Entry('timm', form, 'contiguous') for form in exported]
+    entries += [Entry('mmfastvit', form, memory_format) for form in case.forms
+                if form not in exported and not (case.trains and form == 'deploy')
+                for memory_format in case.memory_formats]
+    return entries + [Entry('mmfastvit', form, 'contiguous') for form in exported]
+
+
 @dataclass
 class Contestant:
-    """One model of a case.
+    """One model of a case, built.
 
     Attributes:
         name: Library, form and memory format.
@@ -109,6 +154,8 @@ class Contestant:
         forward: Runs it once and returns what a backward pass starts from.
         trains: Whether :meth:`step` includes the backward pass.
         x: Its input (B, 3, H, W).
+        maps: What it makes of ``x`` on the CPU in float32, (B, C, H, W) each;
+            none of a whole model.
     """
 
     name: str
@@ -116,6 +163,7 @@ class Contestant:
     forward: Callable[[], Sequence[Tensor]]
     trains: bool
     x: Tensor
+    maps: list[np.ndarray] = field(default_factory=list)
 
     def step(self) -> None:
         """Run once, in training forward and backward."""
@@ -127,138 +175,54 @@ class Contestant:
         self.model.zero_grad()
         torch.autograd.backward(outputs, [torch.ones_like(o) for o in outputs])
 
+    def take_maps(self) -> list[np.ndarray]:
+        """Return ``maps``, and forget them."""
+        maps, self.maps = self.maps, []
+        return maps
 
-@dataclass(frozen=True)
-class _Entry:
-    """A model on its way to become a contestant."""
+    def turn(self, number: int) -> Turn:
+        """Run ``number`` times."""
+        return turn(self.step, number)
 
-    library: str
-    form: str
-    model: nn.Module
-    memory_format: str
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape)
 
-    @property
-    def name(self) -> str:
-        return f'{self.library} {self.form} {self.memory_format}'
+    def peak_bytes(self) -> int:
+        return peak_bytes(self.step, self.x.device)
 
+    def saved_bytes(self) -> int:
+        """Return what the forward pass keeps for the backward pass."""
+        if not self.trains:
+            return 0
+        with saved_bytes(self.model) as saved:
+            outputs = self.forward()
+        del outputs
+        return saved.total
 
-def backbones(case: Case) -> list[Contestant]:
-    """Build the backbones that ``case`` compares, all on the same weights.
-
-    With timm, its network in timm's default memory format comes first, for
-    inference re-parameterized.
-
-    Raises:
-        ArgumentError: timm is missing, there is no such variant, or two
-            backbones compute different maps.
-    """
-    torch.manual_seed(0)
-    x = torch.randn(case.batch, 3, *case.size)
-    found, expected = [], None
-    for entry in _backbones(case, x):
-        layout = MEMORY_FORMATS[entry.memory_format]
-        model = copy.deepcopy(entry.model).to(memory_format=layout)
-        own = x.contiguous(memory_format=layout)
-        with torch.no_grad():
-            maps = copy.deepcopy(model)(own)
-        expected = maps if expected is None else expected
-        if entry.form != 'int8':  # which is another result, by design
-            _check_equal(entry.name, maps, expected, PRECISION[case.mode])
-        dtype = torch.float32 if case.trains else getattr(torch, case.dtype)
-        model, own = model.to(case.device, dtype), own.to(case.device, dtype)
-        found.append(Contestant(entry.name, model, partial(
-            _run_backbone, case, _compiled(entry.form, model), own),
-            case.trains, own))
-    return found
+    def floor(self) -> float | None:
+        """Return the least seconds for a deploy form, None for other forms."""
+        if not getattr(self.model, 'deploy', False):
+            return None
+        device, dtype = self.x.device, self.x.dtype
+        return floor(self.model, self.x, copy_bandwidth(device, dtype),
+                     matmul_rate(device, dtype))
 
 
-def whole_models(case: Case, cfg: Config) -> list[Contestant]:
-    """Build the forms of a config's model, on a batch of the config's data.
-
-    Args:
-        case: What to compare; ``size``, ``batch`` and ``vs_timm`` do not apply.
-        cfg: From :func:`mmfastvit.runner.load_config`.
+def build(case: Case, entry: Entry) -> Contestant:
+    """Build one contestant; all of a case have the same weights and inputs.
 
     Raises:
-        ArgumentError: ``case`` asks for timm, or the model holds no FastViT.
-        DataError: The data is missing.
+        ArgumentError: timm is missing, or the case cannot be run.
+        DataError: A config's data is missing.
     """
-    from ..runner import build_runner, check_data, load_weights
-    if case.vs_timm:
-        raise ArgumentError(f'{case.name} is a whole model, and timm has none: '
-                            'leave out --vs timm, or name a variant.')
-    split = 'train' if case.trains else 'test'
-    check_data(cfg, split)
-    cfg.model.backbone.init_cfg, cfg.channels_last = None, False
-    runner = build_runner(cfg)
-    loader = runner.build_dataloader(cfg[f'{split}_dataloader'])
-    batch = next(iter(loader))
-    if case.checkpoint is None:
-        _randomize(runner.model.backbone)
-    else:
-        load_weights(runner.model, case.checkpoint)
-    x = runner.model.data_preprocessor(copy.deepcopy(batch))['inputs']
-    found = []
-    for entry in _own(case, runner.model.train(case.trains)):
-        model = copy.deepcopy(entry.model).to(case.device)
-        if entry.memory_format == 'channels_last':
-            model = to_channels_last(model)
-        if case.mode == 'frozen':
-            for module in model.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        if entry.form == 'compiled':
-            model.backbone.compile()
-        found.append(Contestant(entry.name, model, partial(
-            _run_whole, case, model, batch), case.trains, x))
-    for form in case.forms:
-        if form in EXPORTED:
-            from .exported import exported_model
-            model = exported_model(cfg, runner.model, form, batch['inputs'][0])
-            found.append(Contestant(f'mmfastvit {form}', model, partial(
-                model.test_step, batch), case.trains, x))
-    return found
+    if case.whole_model:
+        from .whole_models import whole_model
+        return whole_model(case, entry)
+    from .backbones import backbone
+    return backbone(case, entry)
 
 
-def _backbones(case: Case, x: Tensor) -> Iterator[_Entry]:
-    ours = _randomize(FastViT(case.name, out_norm_cfg=None))
-    if case.vs_timm:
-        theirs, form = _randomize(timm_twin.build(case.name)), 'train form'
-        ours.load_state_dict(timm_twin.our_weights(theirs))
-        if not case.trains:
-            from timm.utils.model import reparameterize_model
-            theirs, form = reparameterize_model(theirs.eval()), 're-parameterized'
-        theirs.train(case.mode == 'live')
-        for memory_format in ('contiguous', 'channels_last'):
-            yield _Entry('timm', form, theirs, memory_format)
-        if 'compiled' in case.forms:
-            yield _Entry('timm', 'compiled', theirs, 'channels_last')
-        yield from _exported(case, 'timm', theirs, x)
-    ours.train(case.mode == 'live')
-    yield from _own(case, ours)
-    if set(case.forms) & set(EXPORTED):
-        yield from _exported(case, 'mmfastvit', reparameterize(ours), x)
-
-
-def _exported(case: Case, library: str, model: nn.Module, x: Tensor
-              ) -> Iterator[_Entry]:
-    for form in case.forms:
-        if form in EXPORTED:
-            from .exported import ExportedBackbone
-            yield _Entry(library, form, ExportedBackbone(model, x, form),
-                         'contiguous')
-
-
-def _own(case: Case, model: nn.Module) -> Iterator[_Entry]:
-    for form in case.forms:
-        if case.trains and form == 'deploy' or form in EXPORTED:
-            continue
-        ready = model if case.trains or form == 'train' else reparameterize(model)
-        for memory_format in case.memory_formats:
-            yield _Entry('mmfastvit', form, ready, memory_format)
-
-
-def _randomize(model: nn.Module) -> nn.Module:
+def randomize(model: nn.Module) -> nn.Module:
     """Give norms and layer scales values at which every branch counts."""
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -269,36 +233,3 @@ def _randomize(model: nn.Module) -> nn.Module:
             elif 'layer_scale' in name:
                 tensor.uniform_(0.1, 0.5)
     return model
-
-
-def _check_equal(name: str, maps: Sequence[Tensor], expected: Sequence[Tensor],
-                 precision: float) -> None:
-    for i, (one, other) in enumerate(zip(maps, expected)):
-        error = (one - other).abs().max() / other.abs().max()
-        if one.shape != other.shape or not error <= precision:
-            raise ArgumentError(
-                f'{name} computes another map {i} than the baseline: off by '
-                f'{error:.1e} of its largest value, where {precision:.0e} is '
-                'rounding. Times of different results mean nothing.')
-
-
-def _compiled(form: str, model: nn.Module) -> Callable:
-    if form != 'compiled':
-        return model
-    # On GPUs, this mode replays CUDA graphs.
-    return torch.compile(model, mode='reduce-overhead')
-
-
-def _run_backbone(case: Case, model: Callable, x: Tensor) -> tuple[Tensor, ...]:
-    if not case.trains:
-        return tuple(model(x))
-    with case.autocast():
-        return tuple(model(x))
-
-
-def _run_whole(case: Case, model: nn.Module, batch: dict) -> Sequence[Tensor]:
-    with case.autocast():
-        if not case.trains:
-            return model.test_step(batch)
-        data = model.data_preprocessor(batch, True)
-        return [model.parse_losses(model(**data, mode='loss'))[0]]

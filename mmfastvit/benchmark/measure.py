@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -13,7 +14,26 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One block of calls.
+
+    Attributes:
+        seconds: For one call, the mean.
+        page_faults: For one call, how often the system had to find a page of
+            memory; 0 where it does not tell (Windows).
+    """
+
+    seconds: float
+    page_faults: float
 
 
 @dataclass(frozen=True)
@@ -26,11 +46,22 @@ class Timing:
         ratio: How many times as fast as the baseline: the median over the
             rounds, each measured against its own round's baseline, so that
             other load on the machine weighs on both.
+        page_faults: The median over the rounds.
     """
 
     median: float
     spread: float
     ratio: float
+    page_faults: float
+
+
+def turn(step: Step, number: int) -> Turn:
+    """Call ``step`` a number of times."""
+    timer = Timer('step()', globals={'step': step},
+                  num_threads=torch.get_num_threads())
+    before = _page_faults()
+    seconds = timer.timeit(number).median
+    return Turn(seconds, (_page_faults() - before) / number)
 
 
 def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,
@@ -43,23 +74,32 @@ def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,
         rounds: Turns of each.
         seconds: About how long one turn takes.
     """
-    timers, numbers = {}, {}
-    for name, step in steps.items():
-        timers[name] = Timer('step()', globals={'step': step},
-                             num_threads=torch.get_num_threads())
-        timers[name].timeit(2)  # compiles, allocates
-        once = timers[name].timeit(1).median
-        numbers[name] = max(1, round(seconds / once))
-    blocks = {name: [] for name in steps}
+    return take_turns({name: partial(turn, step) for name, step in steps.items()},
+                      baseline, rounds, seconds)
+
+
+def take_turns(turns: dict[str, Callable[[int], Turn]], baseline: str,
+               rounds: int = 10, seconds: float = 0.5) -> dict[str, Timing]:
+    """:func:`measure` what takes its turns by itself, given how many calls."""
+    numbers = {}
+    for name, take in turns.items():
+        take(3)  # compiles, allocates
+        numbers[name] = max(1, round(seconds / take(1).seconds))
+    found = {name: [] for name in turns}
     for _ in range(rounds):
-        for name, timer in timers.items():
-            blocks[name].append(timer.timeit(numbers[name]).median)
-    blocks = {name: np.array(times) for name, times in blocks.items()}
+        for name, take in turns.items():
+            found[name].append(take(numbers[name]))
+    times = {name: np.array([t.seconds for t in own]) for name, own in found.items()}
     return {name: Timing(
-        median=float(np.median(times)),
-        spread=float(np.subtract(*np.percentile(times, [75, 25]))),
-        ratio=float(np.median(blocks[baseline] / times)))
-        for name, times in blocks.items()}
+        median=float(np.median(own)),
+        spread=float(np.subtract(*np.percentile(own, [75, 25]))),
+        ratio=float(np.median(times[baseline] / own)),
+        page_faults=float(np.median([t.page_faults for t in found[name]])))
+        for name, own in times.items()}
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource else 0
 
 
 class SavedBytes:

@@ -1,0 +1,68 @@
+"""A config's whole model, on a batch of the config's own data."""
+import copy
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import ArgumentError
+from ..memory_format import to_channels_last
+from ..reparam import reparameterize
+from ..runner import build_runner, check_data, load_config, load_weights
+from .contestants import EXPORTED, Case, Contestant, Entry, randomize
+
+
+def whole_model(case: Case, entry: Entry) -> Contestant:
+    """Build one form of the model.
+
+    Args:
+        case: What to compare; ``size``, ``batch`` and ``vs_timm`` do not apply.
+        entry: Which form.
+
+    Raises:
+        ArgumentError: ``case`` asks for timm, or the model holds no FastViT.
+        DataError: The data is missing.
+    """
+    if case.vs_timm:
+        raise ArgumentError(f'{case.name} is a whole model, and timm has none: '
+                            'leave out --vs timm, or name a variant.')
+    cfg = load_config(case.name)
+    split = 'train' if case.trains else 'test'
+    check_data(cfg, split)
+    cfg.model.backbone.init_cfg, cfg.channels_last = None, False
+    cfg.randomness = dict(seed=0)  # the same heads and pictures for all
+    runner = build_runner(cfg)
+    batch = next(iter(runner.build_dataloader(cfg[f'{split}_dataloader'])))
+    model = runner.model.train(case.trains)
+    if case.checkpoint is None:
+        randomize(model.backbone)
+    else:
+        load_weights(model, case.checkpoint)
+    x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
+    if entry.form in EXPORTED:
+        from .exported import exported_model
+        model = exported_model(cfg, model, entry.form, batch['inputs'][0])
+        return Contestant(entry.name, model, partial(model.test_step, batch),
+                          case.trains, x)
+    if not case.trains and entry.form != 'train':
+        model = reparameterize(model)
+    model = model.to(case.device)
+    if entry.memory_format == 'channels_last':
+        model = to_channels_last(model)
+    if case.mode == 'frozen':
+        for module in model.backbone.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+    if entry.form == 'compiled':
+        model.backbone.compile()
+    return Contestant(entry.name, model, partial(_run, case, model, batch),
+                      case.trains, x)
+
+
+def _run(case: Case, model: nn.Module, batch: dict) -> Sequence[Tensor]:
+    with case.autocast():
+        if not case.trains:
+            return model.test_step(batch)
+        data = model.data_preprocessor(batch, True)
+        return [model.parse_losses(model(**data, mode='loss'))[0]]
