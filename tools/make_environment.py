@@ -21,6 +21,7 @@ PYTHONS = {'onedl': ('3.10', '3.11', '3.12'), 'upstream': ('3.10', '3.11')}
 # Upstream's torch is too old to export.
 EXTRAS = {'onedl': ('onedl', 'test', 'export'), 'upstream': ('upstream', 'test')}
 BUILD = ['wheel', 'packaging', 'ninja', 'psutil']  # what mmcv's build imports
+SPACE = 10  # GB: a finished environment has 6, most of it for CUDA
 CHECK = '''
 import cv2, torch
 from mmcv.ops import nms, roi_align
@@ -144,7 +145,21 @@ def check(python: Path) -> None:
 def pip(python: Path, *arguments: str) -> None:
     result = subprocess.run([python, '-m', 'pip', *arguments])
     if result.returncode:
-        sys.exit(f'error: pip {" ".join(arguments)} failed, see above.')
+        sys.exit(f'error: pip {" ".join(arguments)} failed, see above.'
+                 + short_of_space(python.parents[1], tempfile.gettempdir()))
+
+
+def short_of_space(environment: Path, temporary: str) -> str:
+    """Return what to say if that may be why an installation failed."""
+    free = {str(folder): shutil.disk_usage(folder).free / 1e9
+            for folder in (environment, temporary)}
+    if min(free.values()) > SPACE:
+        return ''
+    return (f' Up to {SPACE} GB are needed while packages are installed, and there '
+            'are ' + ', '.join(f'{size:.1f} GB in {folder}'
+                               for folder, size in free.items())
+            + '. Make room, or name others: make VENV=/elsewhere/venv, and the '
+            'variable TMPDIR.')
 
 
 def say(text: str) -> None:
