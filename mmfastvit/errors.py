@@ -18,4 +18,4 @@ class DataError(UserError, OSError):
 
 
 class ProcessError(UserError, RuntimeError):
-    """Another process of a distributed run is gone."""
+    """Another process of this run is gone."""

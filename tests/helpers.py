@@ -15,6 +15,8 @@ from torch.testing import assert_close
 
 from conftest import ROOT
 from mmfastvit import FastViT, convert_state_dict
+from mmfastvit.benchmark import contestants
+from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.runner import build_runner, load_config
 from mmfastvit.variants import VARIANTS
 
@@ -57,6 +59,13 @@ def twin_of(timm_model: nn.Module, arch: str) -> FastViT:
 
 def timm_features(model: nn.Module, x: torch.Tensor):
     return tuple(model.forward_intermediates(x, intermediates_only=True))
+
+
+def backbones(case: contestants.Case) -> list[contestants.Contestant]:
+    """Build all that a benchmark compares, in this process."""
+    found = [contestants.build(case, entry) for entry in contestants.line_up(case)]
+    check_equal(case, {c.name: c.take_maps() for c in found})
+    return found
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

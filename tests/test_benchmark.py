@@ -1,20 +1,23 @@
 """The benchmark, and what it must keep finding: ratios within one run, counts."""
 import json
+import mmap
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from conftest import ROOT
+from helpers import backbones
 from helpers import build as build_backbone
 from mmfastvit import ArgumentError, FastViT, reparameterize
 from mmfastvit.benchmark import Case, benchmark
-from mmfastvit.benchmark.backbones import backbones, check_equal
+from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.contestants import build, line_up
-from mmfastvit.benchmark.measure import floor, measure, peak_bytes
+from mmfastvit.benchmark.measure import floor, measure, peak_bytes, turn
 from mmfastvit.benchmark.own_process import OwnProcess
 from mmfastvit.errors import ProcessError
 from mmfastvit.reparam import reparameterizable_layers
@@ -121,7 +124,8 @@ def test_floor_counts_every_layer():
 
 def test_other_maps_are_refused():
     maps = [np.ones((1, 2, 2, 2))]
-    check_equal(Case(), dict(this=maps, that=[maps[0] * (1 + 1e-6)]))
+    check_equal(Case(), {'ours int8': [maps[0] * 2], 'this': maps,
+                         'that': [maps[0] * (1 + 1e-6)]})
     for wrong in (maps[0] * 1.01, np.full_like(maps[0], np.nan), maps[0][..., :1]):
         with pytest.raises(ArgumentError, match='Times of different results'):
             check_equal(Case(), dict(this=maps, that=[wrong]))
@@ -143,11 +147,46 @@ def test_own_processes():
         there._run(os._exit, 9)
 
 
+@pytest.mark.slow
+def test_own_processes_end_with_their_parent(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('''
+import os
+from mmfastvit.benchmark.contestants import Case, Entry
+from mmfastvit.benchmark.own_process import OwnProcess
+if __name__ == '__main__':
+    there = OwnProcess(Case('t8', (64, 64)), Entry('mmfastvit', 'train', 'contiguous'))
+    print(there._run(os.getpid), flush=True)
+    os.kill(os.getpid(), 9)
+''')
+    done = subprocess.run([sys.executable, script], text=True, stdout=subprocess.PIPE)
+    deadline = time.time() + 30
+    while os.path.exists(f'/proc/{int(done.stdout)}'):
+        assert time.time() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='the system does not tell')
+def test_page_faults_are_counted_for_one_call():
+    """Of new memory, whatever the timer calls to warm up."""
+    pages = 4096
+
+    def touch():
+        memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
+        if hasattr(mmap, 'MADV_NOHUGEPAGE'):
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+        memory[::mmap.PAGESIZE] = bytes(pages)
+
+    for number in (1, 5):
+        assert turn(touch, number).page_faults == pytest.approx(pages, rel=0.1)
+
+
 @pytest.mark.parametrize('changes, message', [
     (dict(mode='fast'), 'mode fast: allowed are inference'),
     (dict(forms=()), 'form missing'), (dict(dtype='int8'), 'dtype int8'),
     (dict(forms=('openvino', ), mode='live'), 'do not train'),
     (dict(forms=('int8', ), dtype='bfloat16'), 'in float32'),
+    (dict(name='a_config.py', vs_timm=True), 'leave out --vs timm'),
     (dict(device='nothing'), "device 'nothing' does not work")])
 def test_impossible_cases(changes, message):
     with pytest.raises(ArgumentError, match=message):
@@ -220,8 +259,6 @@ test_dataloader = dict(num_workers=0, persistent_workers=False,
         assert [r.contestant for r in results] == [
             f'mmfastvit {form} channels_last' for form in forms]
         assert results[0].shape[1] == 3
-    with pytest.raises(ArgumentError, match='leave out --vs timm'):
-        benchmark(Case(str(config), vs_timm=True), 1, 0.)
     if torch.__version__ >= '2.6':
         pytest.importorskip('onnxruntime')
         results = benchmark(Case(str(config), forms=('deploy', 'onnxruntime')), 1, 0.,

@@ -7,10 +7,9 @@ from mmengine.registry import DefaultScope
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers import assert_outputs_close, build, build_model, make_batch
+from helpers import assert_outputs_close, backbones, build, build_model, make_batch
 from mmfastvit import reparameterize
 from mmfastvit.benchmark import Case
-from mmfastvit.benchmark.backbones import backbones
 from mmfastvit.memory_format import to_channels_last
 
 

@@ -21,7 +21,7 @@ PYTHONS = {'onedl': ('3.10', '3.11', '3.12'), 'upstream': ('3.10', '3.11')}
 # Upstream's torch is too old to export.
 EXTRAS = {'onedl': ('onedl', 'test', 'export'), 'upstream': ('upstream', 'test')}
 BUILD = ['wheel', 'packaging', 'ninja', 'psutil']  # what mmcv's build imports
-SPACE = 10  # GB: a finished environment has 6, most of it for CUDA
+SPACE = 7  # GB, at its height; a finished environment has 6, most of it for CUDA
 CHECK = '''
 import cv2, torch
 from mmcv.ops import nms, roi_align
@@ -158,8 +158,8 @@ def short_of_space(environment: Path, temporary: str) -> str:
     return (f' Up to {SPACE} GB are needed while packages are installed, and there '
             'are ' + ', '.join(f'{size:.1f} GB in {folder}'
                                for folder, size in free.items())
-            + '. Make room, or name others: make VENV=/elsewhere/venv, and the '
-            'variable TMPDIR.')
+            + '. Make room, or name others: make VENV=/elsewhere/venv (for upstream '
+            'VENV_UPSTREAM), and the variable TMPDIR.')
 
 
 def say(text: str) -> None:

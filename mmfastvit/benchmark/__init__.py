@@ -56,7 +56,8 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
         rounds: Turns of each contestant.
         seconds: About how long a turn takes.
         own_processes: Whether each contestant has a process of its own, so that
-            the memory that one has freed does not serve another.
+            the memory that one has freed does not serve another. A script then
+            has to call this under ``if __name__ == '__main__'``.
 
     Raises:
         ArgumentError: The case cannot be run, or its contestants differ.

@@ -76,6 +76,10 @@ class Case:
             if unknown or not values:
                 raise ArgumentError(f'{what} {", ".join(unknown) or "missing"}: '
                                     f'allowed are {", ".join(allowed)}.')
+        if self.whole_model and self.vs_timm:
+            raise ArgumentError(
+                f'{self.name} is a whole model, and timm has none: leave out --vs '
+                'timm, or name a variant.')
         exported = [form for form in self.forms if form in EXPORTED]
         if exported and (self.trains or self.dtype != 'float32'
                          or torch.device(self.device).type != 'cpu'):

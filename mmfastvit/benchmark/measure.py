@@ -57,11 +57,18 @@ class Timing:
 
 def turn(step: Step, number: int) -> Turn:
     """Call ``step`` a number of times."""
-    timer = Timer('step()', globals={'step': step},
+    calls = 0
+
+    def counted() -> None:  # the timer warms up by calls of its own
+        nonlocal calls
+        calls += 1
+        step()
+
+    timer = Timer('step()', globals={'step': counted},
                   num_threads=torch.get_num_threads())
     before = _page_faults()
     seconds = timer.timeit(number).median
-    return Turn(seconds, (_page_faults() - before) / number)
+    return Turn(seconds, (_page_faults() - before) / calls)
 
 
 def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,

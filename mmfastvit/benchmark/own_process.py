@@ -4,15 +4,18 @@ In one process, what one contestant has freed serves the next: the system does n
 have to find, and to clear, memory for its maps, which can take longer than to
 compute them.
 """
+import os
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import torch
 
-from ..errors import ProcessError
+from ..errors import ProcessError, UserError
 from .contestants import Case, Contestant, Entry, build
 
 _contestant: Contestant  # the one of this process
@@ -31,8 +34,12 @@ class OwnProcess:
         self.name = entry.name
         # Its one worker runs everything in its main thread, where memory is
         # managed as in a program of one's own.
-        self._pool = ProcessPoolExecutor(1, get_context('spawn'))
-        self._run(_build, case, entry, torch.get_num_threads())
+        self._pool = ProcessPoolExecutor(1, get_context('spawn'), _end_with_parent)
+        try:
+            self._run(_build, case, entry, torch.get_num_threads())
+        except BaseException:
+            self._pool.shutdown()
+            raise
 
     def __getattr__(self, method: str) -> Callable:
         return partial(self._run, _call, method)
@@ -45,11 +52,30 @@ class OwnProcess:
 
     def _run(self, function: Callable, *args):
         try:
-            return self._pool.submit(function, *args).result()
+            return self._pool.submit(_told, function, *args).result()
         except BrokenProcessPool as error:
             raise ProcessError(
-                f'the process of {self.name} is gone; a system short of memory '
-                'ends processes. Take a smaller size or batch.') from error
+                f'the process of {self.name} is gone. A system short of memory ends '
+                'processes: take a smaller size or batch. A script of your own has '
+                "to call this under if __name__ == '__main__'.") from error
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
+def _told(function: Callable, *args):
+    """Call, and raise nothing that could not be read in the other process."""
+    try:
+        return function(*args)
+    except UserError:
+        raise
+    except Exception:
+        raise RuntimeError(traceback.format_exc()) from None
 
 
 def _build(case: Case, entry: Entry, threads: int) -> None:

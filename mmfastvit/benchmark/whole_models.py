@@ -6,7 +6,6 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import ArgumentError
 from ..memory_format import to_channels_last
 from ..reparam import reparameterize
 from ..runner import build_runner, check_data, load_config, load_weights
@@ -17,16 +16,13 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     """Build one form of the model.
 
     Args:
-        case: What to compare; ``size``, ``batch`` and ``vs_timm`` do not apply.
+        case: What to compare; ``size`` and ``batch`` do not apply.
         entry: Which form.
 
     Raises:
-        ArgumentError: ``case`` asks for timm, or the model holds no FastViT.
+        ArgumentError: The model holds no FastViT.
         DataError: The data is missing.
     """
-    if case.vs_timm:
-        raise ArgumentError(f'{case.name} is a whole model, and timm has none: '
-                            'leave out --vs timm, or name a variant.')
     cfg = load_config(case.name)
     split = 'train' if case.trains else 'test'
     check_data(cfg, split)
@@ -39,7 +35,7 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
         randomize(model.backbone)
     else:
         load_weights(model, case.checkpoint)
-    x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
+    x = model.data_preprocessor(copy.deepcopy(batch))['inputs'].to(case.device)
     if entry.form in EXPORTED:
         from .exported import exported_model
         model = exported_model(cfg, model, entry.form, batch['inputs'][0])

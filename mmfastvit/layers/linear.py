@@ -33,7 +33,7 @@ def linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, in inference on CPUs by :func:`linear`."""
+    """``nn.Linear``, which in inference on CPUs runs :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) -> (..., C')."""
