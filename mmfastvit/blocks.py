@@ -8,7 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layers import Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer
-from .layers.inference import add, gelu
+from .layers.gelu import gelu
+from .layers.inference import add
 from .variants import Variant
 
 
@@ -31,8 +32,8 @@ class Stem(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self
         x = first(x)  # (B, channels, H/2, W/2)
-        x = second(x, gelu=True)
-        return gelu(third(x, gelu=True))
+        x = second(x, after_gelu=True)
+        return gelu(third(x, after_gelu=True))
 
 
 class Downsample(nn.Sequential):

@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .compiling import is_traced
+from .gelu import gelu_backward_
 from .linear import linear
 
 TILE = 2**20  # hidden values in one tile: 4 MB
@@ -89,8 +90,7 @@ class _FeedForward(Function):
                 kernel_1, *map(_matrix, (x, grad, grad_x)), *kept):
             hidden = hidden[0] if kept else linear(pixels, kernel_1, bias_1)
             grad_2.addmm_(of_out.t(), F.gelu(hidden))
-            of_hidden = torch.ops.aten.gelu_backward(
-                linear(of_out, kernel_2.t()), hidden)
+            of_hidden = gelu_backward_(linear(of_out, kernel_2.t()), hidden)
             grad_1.addmm_(of_hidden.t(), pixels)
             grad_bias_1 += of_hidden.sum(0)
             of_x.copy_(linear(of_hidden, kernel_1.t()))

@@ -1,4 +1,6 @@
-"""GELU and the convolution after it, saving only what is before both."""
+"""GELU, and the convolution after it, saving only what is before both."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -6,8 +8,34 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .compiling import is_compiling
-from .inference import gelu
+from .compiling import is_compiling, is_traced
+from .inference import overwrites
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return the exact GELU of (B, C, H, W), in inference in the memory of ``x``."""
+    if is_traced():
+        return F.gelu(x)
+    return _by_pixel(torch.ops.aten.gelu_ if overwrites() else F.gelu, x)
+
+
+def gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:
+    """Return GELU'(x) * grad, in the memory of ``grad``; both of one shape."""
+    def overwrite(grad, x):
+        return torch.ops.aten.gelu_backward.grad_input(grad, x, grad_input=grad)
+
+    return _by_pixel(overwrite, grad, x)
+
+
+def _by_pixel(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+    """Run an elementwise function on maps of one shape, through (B, H, W, C).
+
+    PyTorch calls oneDNN's GELU, several times as fast as its own, for what it
+    sees as contiguous; of a map in channels_last that is this view.
+    """
+    if not all(x.is_contiguous(memory_format=torch.channels_last) for x in maps):
+        return function(*maps)
+    return function(*(x.permute(0, 2, 3, 1) for x in maps)).permute(0, 3, 1, 2)
 
 
 def gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor,
@@ -33,7 +61,8 @@ class _GELUConv2d(Function):
     def forward(ctx, x, kernel, bias, stride, padding, groups):
         ctx.options = stride, padding, groups
         ctx.save_for_backward(x, kernel)
-        return F.conv2d(F.gelu(x), kernel, bias, stride, padding, groups=groups)
+        return F.conv2d(_by_pixel(F.gelu, x), kernel, bias, stride, padding,
+                        groups=groups)
 
     @staticmethod
     @once_differentiable
@@ -41,12 +70,11 @@ class _GELUConv2d(Function):
         x, kernel = ctx.saved_tensors
         stride, padding, groups = ctx.options
         # Autocast may have run the convolution in another dtype than x's.
-        activation, kernel = F.gelu(x).to(grad.dtype), kernel.to(grad.dtype)
+        activation = _by_pixel(F.gelu, x).to(grad.dtype)
+        kernel = kernel.to(grad.dtype)
         grad_x, grad_kernel, grad_bias = torch.ops.aten.convolution_backward(
             grad, activation, kernel, [len(kernel)], stride, padding, (1, 1),
             False, (0, 0), groups, ctx.needs_input_grad[:3])
         if grad_x is not None:
-            # Into memory that is there already.
-            grad_x = torch.ops.aten.gelu_backward.grad_input(
-                grad_x.to(x.dtype), x, grad_input=activation.to(x.dtype))
+            grad_x = gelu_backward_(grad_x.to(x.dtype), x)
         return grad_x, grad_kernel, grad_bias, None, None, None

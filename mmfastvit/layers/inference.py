@@ -1,30 +1,18 @@
 """What may be saved where no backward pass and no tracer looks on."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .compiling import is_traced
 
 
 def overwrites() -> bool:
-    """Whether intermediate maps may be overwritten."""
-    return not (torch.is_grad_enabled() or is_traced())
+    """Whether intermediate maps may be overwritten.
 
-
-def gelu(x: Tensor) -> Tensor:
-    """Return the exact GELU, in inference in the memory of ``x``.
-
-    A new map would cost more time than the GELU: the system finds memory for
-    large ones anew, and clears it, each time.
+    A new map would cost more time than most operations on it: the system finds
+    memory for large ones anew, and clears it, each time.
     """
-    if not overwrites():
-        return F.gelu(x)
-    if x.is_contiguous(memory_format=torch.channels_last):
-        # PyTorch calls oneDNN's GELU, the faster one, for what it sees as contiguous.
-        torch.ops.aten.gelu_(x.permute(0, 2, 3, 1).view(-1))
-        return x
-    return torch.ops.aten.gelu_(x)
+    return not (torch.is_grad_enabled() or is_traced())
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, CheckpointError
 from ..fusion import Affine
-from . import inference
-from .gelu import gelu_conv2d
+from .gelu import gelu, gelu_conv2d
 from .norm import is_batch_norm, is_foldable, uses_running_statistics
 
 
@@ -63,20 +62,20 @@ class Reparameterizable(nn.Module):
         """Run the branches one by one."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+    def forward(self, x: Tensor, after_gelu: bool = False) -> Tensor:
         """Map (B, C, H, W) -> (B, C', H', W'); a linear layer (B, N, C).
 
         Args:
-            gelu: Whether a GELU comes before this layer. In training, a layer
+            after_gelu: Whether a GELU comes before this layer. In training, a layer
                 that is one convolution computes it again for the backward
                 pass; in inference, it overwrites ``x``.
         """
         if self.fused is not None:
-            return self.fused(inference.gelu(x) if gelu else x)
+            return self.fused(gelu(x) if after_gelu else x)
         if not self.always_branches and all(
                 uses_running_statistics(norm) for norm in self.norms()):
-            return self.run(x, *self.kernel_and_bias(), gelu)
-        x = inference.gelu(x) if gelu else x
+            return self.run(x, *self.kernel_and_bias(), after_gelu)
+        x = gelu(x) if after_gelu else x
         return self.forward_live(x) if self.is_live() else self.forward_branches(x)
 
     def is_live(self) -> bool:
@@ -92,12 +91,12 @@ class Reparameterizable(nn.Module):
         return tuple(t.to(self.main.weight.dtype) for t in self.equivalent())
 
     def run(self, x: Tensor, kernel: Tensor, bias: Tensor,
-            gelu: bool = False) -> Tensor:
+            after_gelu: bool = False) -> Tensor:
         """Run one operation like ``main``, with another kernel and bias."""
         op = self.main
         if isinstance(op, nn.Linear):
-            return F.linear(inference.gelu(x) if gelu else x, kernel, bias)
-        if gelu:
+            return F.linear(gelu(x) if after_gelu else x, kernel, bias)
+        if after_gelu:
             return gelu_conv2d(x, kernel, bias, op.stride, op.padding, op.groups)
         return op._conv_forward(x, kernel, bias)
 
