@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from .layers import Attention, ConvFFN, DropPath, RepConv, RepCPE, RepMixer
 from .layers.gelu import gelu
 from .layers.inference import add
+from .layers.strips import in_strips, runs_in_strips
 from .variants import Variant
 
 
@@ -28,12 +29,23 @@ class Stem(nn.Sequential):
             RepConv(channels, channels, (3, 1), stride=2, groups=channels,
                     norm_cfg=norm_cfg),
             RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
+        # Values of the largest map, at half the size, for each of the image.
+        self.growth = channels / in_channels / 4
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, third = self
+        if runs_in_strips(x, self.growth) and all(
+                conv.is_one_operation() for conv in self):
+            parameters = [t for conv in self for t in conv.kernel_and_bias()]
+            return in_strips(self._run, x, self.growth, 4, *parameters)
         x = first(x)  # (B, channels, H/2, W/2)
         x = second(x, after_gelu=True)
         return gelu(third(x, after_gelu=True))
+
+    def _run(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        for i, conv in enumerate(self):
+            x = conv.run(x, *parameters[2 * i:2 * i + 2], after_gelu=i > 0)
+        return gelu(x)
 
 
 class Downsample(nn.Sequential):

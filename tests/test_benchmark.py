@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 @pytest.mark.parametrize('mode, expected, share', [
-    ('frozen', 319.6, 0.38), ('live', 443.6, 0.53)])
+    ('frozen', 271.6, 0.33), ('live', 443.6, 0.53)])
 def test_saved_activations(mode, expected, share):
     """Counted, so exact: SA12 at 2x512x512."""
     timm, _, ours = backbones(Case('sa12', (512, 512), 2, mode, vs_timm=True))
@@ -39,7 +39,7 @@ def test_saved_activations_without_tiles():
     """Where the hidden map exists, as on GPUs, what GELU gets is saved."""
     ours, = backbones(Case('sa12', (512, 512), 2, 'frozen', forms=('train', ),
                            memory_formats=('contiguous', )))
-    assert ours.saved_bytes() / MIB == pytest.approx(383.6, abs=0.1)
+    assert ours.saved_bytes() / MIB == pytest.approx(335.6, abs=0.1)
 
 
 def at_least(ratio, case, faster, slower, tries=4):

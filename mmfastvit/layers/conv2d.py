@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .channels_last import is_channels_last, rows
 from .compiling import is_traced
 
 FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
@@ -32,7 +33,7 @@ class Conv2d(nn.Conv2d):
         if outputs == 1:
             if (torch.is_grad_enabled() and self.stride == (1, 1)
                     and x.dtype == kernel.dtype  # no autocast
-                    and x.is_contiguous(memory_format=torch.channels_last)):
+                    and is_channels_last(x)):
                 return _Depthwise.apply(x, kernel, bias, self.padding)
             return super()._conv_forward(x, kernel, bias)
         parts = [super(Conv2d, self)._conv_forward(
@@ -40,7 +41,7 @@ class Conv2d(nn.Conv2d):
             for i in range(outputs)]
         # The outputs of one channel are neighbours; so they are put together
         # where channels are, in memory, too.
-        if parts[0].is_contiguous(memory_format=torch.channels_last):
+        if is_channels_last(parts[0]):
             parts = [part.permute(0, 2, 3, 1) for part in parts]
             return torch.stack(parts, 4).flatten(3).permute(0, 3, 1, 2)
         return torch.stack(parts, 2).flatten(1, 2)
@@ -91,7 +92,7 @@ class _Depthwise(Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad_x = F.conv2d(grad, kernel.flip(2, 3), padding=ctx.padding,
                           groups=len(kernel)) if needs_x else None
-        grad_bias = grad.sum((0, 2, 3)) if needs_bias else None
+        grad_bias = rows(grad).sum(0) if needs_bias else None
         return (grad_x, _kernel_gradient(grad, x, kernel, ctx.padding)
                 if needs_kernel else None, grad_bias, None)
 
@@ -118,8 +119,9 @@ def _kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,
 
 def _pad_width(x: Tensor, left: int, right: int) -> Tensor:
     """Pad with zeros, or crop; ``F.pad`` would write the whole map twice."""
-    rows = x.permute(0, 2, 3, 1)
-    before, after = (rows.new_zeros((*rows.shape[:2], max(0, width), rows.shape[3]))
+    by_pixel = x.permute(0, 2, 3, 1)
+    b, h, w, c = by_pixel.shape
+    before, after = (by_pixel.new_zeros((b, h, max(0, width), c))
                      for width in (left, right))
-    inside = rows[:, :, max(0, -left):rows.shape[2] + min(0, right)]
+    inside = by_pixel[:, :, max(0, -left):w + min(0, right)]
     return torch.cat([before, inside, after], 2).permute(0, 3, 1, 2)

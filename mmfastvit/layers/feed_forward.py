@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .channels_last import is_channels_last, rows
 from .compiling import is_traced
 from .gelu import gelu_backward_
 from .linear import linear
@@ -27,8 +28,7 @@ KEEPS_FROM = 128
 def runs_in_tiles(x: Tensor, kernel: Tensor) -> bool:
     """Whether ``feed_forward`` takes this map, and nothing looks inside."""
     return (x.device.type == 'cpu' and x.dtype == kernel.dtype  # not autocast
-            and x.is_contiguous(memory_format=torch.channels_last)
-            and not is_traced())
+            and is_channels_last(x) and not is_traced())
 
 
 def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
@@ -60,11 +60,11 @@ def _compute(out: Tensor, x: Tensor, kernel_1: Tensor, bias_1: Tensor,
             pixels, kernel_1, bias_1, gelu=True)
         return linear(activation, kernel_2, bias_2)
 
-    tiles = list(_tiles(kernel_1, _matrix(x), *kept))
+    tiles = list(_tiles(kernel_1, rows(x), *kept))
     if len(tiles) == 1:  # is the map
-        rows = x.permute(0, 2, 3, 1)
-        return of_tile(*tiles[0]).view(rows.shape).permute(0, 3, 1, 2)
-    for result, *tile in _tiles(kernel_1, _matrix(out), _matrix(x), *kept):
+        by_pixel = x.permute(0, 2, 3, 1).shape
+        return of_tile(*tiles[0]).view(by_pixel).permute(0, 3, 1, 2)
+    for result, *tile in _tiles(kernel_1, rows(out), rows(x), *kept):
         result.copy_(of_tile(*tile))
     return out
 
@@ -73,7 +73,7 @@ class _FeedForward(Function):
 
     @staticmethod
     def forward(ctx, keeps, x, kernel_1, bias_1, kernel_2, bias_2):
-        kept = [linear(_matrix(x), kernel_1, bias_1)] if keeps else []
+        kept = [linear(rows(x), kernel_1, bias_1)] if keeps else []
         ctx.save_for_backward(x, kernel_1, bias_1, kernel_2, *kept)
         return _compute(torch.empty_like(x), x, kernel_1, bias_1, kernel_2, bias_2,
                         *kept)
@@ -84,22 +84,19 @@ class _FeedForward(Function):
         x, kernel_1, bias_1, kernel_2, *kept = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x)
-        grad_1, grad_2 = torch.zeros_like(kernel_1), torch.zeros_like(kernel_2)
-        grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), grad.sum((0, 2, 3))
+        grad_1, grad_2 = torch.empty_like(kernel_1), torch.empty_like(kernel_2)
+        grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), rows(grad).sum(0)
+        beta = 0  # for the first tile, to which nothing is added
         for pixels, of_out, of_x, *hidden in _tiles(
-                kernel_1, *map(_matrix, (x, grad, grad_x)), *kept):
+                kernel_1, *map(rows, (x, grad, grad_x)), *kept):
             hidden = hidden[0] if kept else linear(pixels, kernel_1, bias_1)
-            grad_2.addmm_(of_out.t(), F.gelu(hidden))
+            grad_2.addmm_(of_out.t(), F.gelu(hidden), beta=beta)
             of_hidden = gelu_backward_(linear(of_out, kernel_2.t()), hidden)
-            grad_1.addmm_(of_hidden.t(), pixels)
+            grad_1.addmm_(of_hidden.t(), pixels, beta=beta)
             grad_bias_1 += of_hidden.sum(0)
             of_x.copy_(linear(of_hidden, kernel_1.t()))
+            beta = 1
         return None, grad_x, grad_1, grad_bias_1, grad_2, grad_bias_2
-
-
-def _matrix(x: Tensor) -> Tensor:
-    """(B, C, H, W) in channels_last -> (pixels, C), the same memory."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _tiles(kernel: Tensor, *matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:

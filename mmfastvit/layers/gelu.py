@@ -1,13 +1,12 @@
 """GELU, and the convolution after it, saving only what is before both."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .channels_last import by_pixel
 from .compiling import is_compiling, is_traced
 from .inference import overwrites
 
@@ -16,7 +15,7 @@ def gelu(x: Tensor) -> Tensor:
     """Return the exact GELU of (B, C, H, W), in inference in the memory of ``x``."""
     if is_traced():
         return F.gelu(x)
-    return _by_pixel(torch.ops.aten.gelu_ if overwrites() else F.gelu, x)
+    return by_pixel(torch.ops.aten.gelu_ if overwrites() else F.gelu, x)
 
 
 def gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:
@@ -24,18 +23,7 @@ def gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:
     def overwrite(grad, x):
         return torch.ops.aten.gelu_backward.grad_input(grad, x, grad_input=grad)
 
-    return _by_pixel(overwrite, grad, x)
-
-
-def _by_pixel(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-    """Run an elementwise function on maps of one shape, through (B, H, W, C).
-
-    PyTorch calls oneDNN's GELU, several times as fast as its own, for what it
-    sees as contiguous; of a map in channels_last that is this view.
-    """
-    if not all(x.is_contiguous(memory_format=torch.channels_last) for x in maps):
-        return function(*maps)
-    return function(*(x.permute(0, 2, 3, 1) for x in maps)).permute(0, 3, 1, 2)
+    return by_pixel(overwrite, grad, x)
 
 
 def gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor,
@@ -61,7 +49,7 @@ class _GELUConv2d(Function):
     def forward(ctx, x, kernel, bias, stride, padding, groups):
         ctx.options = stride, padding, groups
         ctx.save_for_backward(x, kernel)
-        return F.conv2d(_by_pixel(F.gelu, x), kernel, bias, stride, padding,
+        return F.conv2d(by_pixel(F.gelu, x), kernel, bias, stride, padding,
                         groups=groups)
 
     @staticmethod
@@ -70,7 +58,7 @@ class _GELUConv2d(Function):
         x, kernel = ctx.saved_tensors
         stride, padding, groups = ctx.options
         # Autocast may have run the convolution in another dtype than x's.
-        activation = _by_pixel(F.gelu, x).to(grad.dtype)
+        activation = by_pixel(F.gelu, x).to(grad.dtype)
         kernel = kernel.to(grad.dtype)
         grad_x, grad_kernel, grad_bias = torch.ops.aten.convolution_backward(
             grad, activation, kernel, [len(kernel)], stride, padding, (1, 1),

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ..fusion import Affine, identity_kernel, widen
+from .conv2d import Conv2d
 from .reparameterizable import Reparameterizable
 
 
@@ -17,8 +18,7 @@ class RepCPE(Reparameterizable):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 7, padding=3,
-                              groups=channels)
+        self.conv = Conv2d(channels, channels, 7, padding=3, groups=channels)
 
     @property
     def main(self) -> nn.Conv2d:

@@ -72,11 +72,15 @@ class Reparameterizable(nn.Module):
         """
         if self.fused is not None:
             return self.fused(gelu(x) if after_gelu else x)
-        if not self.always_branches and all(
-                uses_running_statistics(norm) for norm in self.norms()):
+        if self.is_one_operation():
             return self.run(x, *self.kernel_and_bias(), after_gelu)
         x = gelu(x) if after_gelu else x
         return self.forward_live(x) if self.is_live() else self.forward_branches(x)
+
+    def is_one_operation(self) -> bool:
+        """Whether the next call takes the second form or the third."""
+        return self.fused is not None or (not self.always_branches and all(
+            uses_running_statistics(norm) for norm in self.norms()))
 
     def is_live(self) -> bool:
         """Whether the next call takes the live form."""
@@ -93,7 +97,7 @@ class Reparameterizable(nn.Module):
     def run(self, x: Tensor, kernel: Tensor, bias: Tensor,
             after_gelu: bool = False) -> Tensor:
         """Run one operation like ``main``, with another kernel and bias."""
-        op = self.main
+        op = self.main if self.fused is None else self.fused
         if isinstance(op, nn.Linear):
             return F.linear(gelu(x) if after_gelu else x, kernel, bias)
         if after_gelu:
