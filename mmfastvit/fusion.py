@@ -8,6 +8,8 @@ autocast says, and the caller casts it back.
 
 ``norm`` is a batch norm, or a :class:`FixedNorm`.
 """
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -37,16 +39,16 @@ def norm_scale_shift(norm) -> Affine:
     scale = (widen(norm.running_var) + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * widen(norm.weight)
-    shift = -widen(norm.running_mean) * scale
-    if norm.bias is not None:
-        shift = shift + widen(norm.bias)
-    return scale, shift
+    mean = widen(norm.running_mean)
+    if norm.bias is None:
+        return scale, -mean * scale
+    return scale, torch.addcmul(widen(norm.bias), mean, scale, value=-1)
 
 
 def fold_scale(kernel: Tensor, bias: Tensor | None, scale: Tensor) -> Affine:
     """Fold a factor (out,) on the output, such as a layer scale."""
     scale = widen(scale)
-    kernel = widen(kernel) * scale.reshape(-1, *[1] * (kernel.ndim - 1))
+    kernel = widen(kernel) * scale.view(-1, *[1] * (kernel.ndim - 1))
     bias = torch.zeros_like(scale) if bias is None else widen(bias) * scale
     return kernel, bias
 
@@ -54,8 +56,17 @@ def fold_scale(kernel: Tensor, bias: Tensor | None, scale: Tensor) -> Affine:
 def fold_norm_after(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
     """Fold norm(conv(x)): the convolution comes first."""
     scale, shift = norm_scale_shift(norm)
-    kernel, bias = fold_scale(kernel, bias, scale)
-    return kernel, bias + shift
+    kernel = widen(kernel) * scale.view(-1, *[1] * (kernel.ndim - 1))
+    return kernel, shift if bias is None else torch.addcmul(
+        shift, widen(bias), scale)
+
+
+def fold_sum(parts: Sequence[Affine]) -> Affine:
+    """Fold conv(x) + conv'(x) + …, their kernels of odd sizes."""
+    size = max(kernel.shape[-1] for kernel, _ in parts)
+    kernels, biases = zip(*((pad_kernel(kernel, size), bias)
+                            for kernel, bias in parts))
+    return reduce(torch.add, kernels), reduce(torch.add, biases)
 
 
 def fold_norm_before(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
@@ -76,7 +87,8 @@ def identity_kernel(kernel: Tensor) -> Tensor:
     eye = torch.eye(in_channels_per_group, device=kernel.device,
                     dtype=widen(kernel).dtype)
     groups = out_channels // in_channels_per_group
-    return pad_kernel(eye.repeat(groups, 1)[:, :, None, None], size)
+    identity = eye.expand(groups, -1, -1).reshape(-1, in_channels_per_group, 1, 1)
+    return pad_kernel(identity, size)
 
 
 def pad_kernel(kernel: Tensor, size: int) -> Tensor:

@@ -41,6 +41,10 @@ class NormLinear(Reparameterizable):
 
     def forward_live(self, x: Tensor) -> Tensor:
         norm = on_batch_statistics(self.norm, x.transpose(1, 2).unsqueeze(2))
+        # A large mean, folded in, would cost digits.
+        centre = norm.running_mean.detach()
+        x = (x - centre).to(x.dtype)
+        norm = norm._replace(running_mean=norm.running_mean - centre)
         kernel, bias = fold_norm_before(self.linear.weight, self.linear.bias, norm)
         dtype = self.linear.weight.dtype
         return F.linear(x, kernel.to(dtype), bias.to(dtype))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..fusion import (
     Affine,
     fold_norm_after,
+    fold_sum,
     identity_kernel,
     pad_kernel,
     widen,
@@ -101,17 +102,12 @@ class RepConv(Reparameterizable):
         return norms if self.skip is None else norms + [self.skip]
 
     def equivalent(self) -> Affine:
-        kernel, bias = 0, 0
-        for branch in self.convs:
-            part, offset = fold_norm_after(branch.conv.weight, None,
-                                           branch.norm)
-            kernel = kernel + pad_kernel(part, self.main.kernel_size[0])
-            bias = bias + offset
+        parts = [fold_norm_after(branch.conv.weight, None, branch.norm)
+                 for branch in self.convs]
         if self.skip is not None:
-            part, offset = fold_norm_after(identity_kernel(self.main.weight),
-                                           None, self.skip)
-            kernel, bias = kernel + part, bias + offset
-        return kernel, bias
+            parts.append(fold_norm_after(identity_kernel(self.main.weight), None,
+                                         self.skip))
+        return fold_sum(parts)
 
     def terms(self, x: Tensor, weight: Tensor | None = None) -> Terms:
         """Return what the branches add up, each times ``weight`` (C,).
@@ -158,9 +154,9 @@ class RepConv(Reparameterizable):
                        for k in (kernel.flatten(1) for kernel in kernels)]
         norms = with_moments([branch.norm for branch in self.convs], moments,
                              count)
-        folded = [fold_norm_after(kernel, None, norm)
-                  for kernel, norm in zip(kernels, norms)]
-        kernel, bias = (sum(parts).to(op.weight.dtype) for parts in zip(*folded))
+        kernel, bias = (t.to(op.weight.dtype) for t in fold_sum([
+            fold_norm_after(kernel, None, norm)
+            for kernel, norm in zip(kernels, norms)]))
         return self.run(x, kernel, bias)
 
     def forward_branches(self, x: Tensor) -> Tensor:
