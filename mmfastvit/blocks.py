@@ -33,11 +33,11 @@ class Stem(nn.Sequential):
         self.growth = channels / in_channels / 4
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second, third = self
         if runs_in_strips(x, self.growth) and all(
                 conv.is_one_operation() for conv in self):
             parameters = [t for conv in self for t in conv.kernel_and_bias()]
             return in_strips(self._run, x, self.growth, 4, *parameters)
+        first, second, third = self
         x = first(x)  # (B, channels, H/2, W/2)
         x = second(x, after_gelu=True)
         return gelu(third(x, after_gelu=True))

@@ -48,17 +48,16 @@ def norm_scale_shift(norm) -> Affine:
 def fold_scale(kernel: Tensor, bias: Tensor | None, scale: Tensor) -> Affine:
     """Fold a factor (out,) on the output, such as a layer scale."""
     scale = widen(scale)
-    kernel = widen(kernel) * scale.view(-1, *[1] * (kernel.ndim - 1))
     bias = torch.zeros_like(scale) if bias is None else widen(bias) * scale
-    return kernel, bias
+    return _scale_outputs(kernel, scale), bias
 
 
 def fold_norm_after(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
     """Fold norm(conv(x)): the convolution comes first."""
     scale, shift = norm_scale_shift(norm)
-    kernel = widen(kernel) * scale.view(-1, *[1] * (kernel.ndim - 1))
-    return kernel, shift if bias is None else torch.addcmul(
-        shift, widen(bias), scale)
+    if bias is not None:
+        shift = torch.addcmul(shift, widen(bias), scale)
+    return _scale_outputs(kernel, scale), shift
 
 
 def fold_sum(parts: Sequence[Affine]) -> Affine:
@@ -89,6 +88,10 @@ def identity_kernel(kernel: Tensor) -> Tensor:
     groups = out_channels // in_channels_per_group
     identity = eye.expand(groups, -1, -1).reshape(-1, in_channels_per_group, 1, 1)
     return pad_kernel(identity, size)
+
+
+def _scale_outputs(kernel: Tensor, scale: Tensor) -> Tensor:
+    return widen(kernel) * scale.view(-1, *[1] * (kernel.ndim - 1))
 
 
 def pad_kernel(kernel: Tensor, size: int) -> Tensor:

@@ -18,7 +18,7 @@ def test_equals_the_plain_operations(tile, keeps_from, monkeypatch):
         torch.randn(shape, dtype=torch.float64)
         for shape in ((12, 8), (12, ), (8, 12), (8, ))]
     x, kernel_1, bias_1, kernel_2, bias_2 = [t.requires_grad_() for t in tensors]
-    assert feed_forward.runs_in_tiles(x, kernel_1)
+    assert feed_forward.runs_in_tiles(x)
     out = feed_forward.feed_forward(x, kernel_1, bias_1, kernel_2, bias_2)
     expected = F.conv2d(F.gelu(F.conv2d(x, kernel_1[:, :, None, None], bias_1)),
                         kernel_2[:, :, None, None], bias_2)

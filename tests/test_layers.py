@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from helpers import randomize
+from helpers import distance, randomize
 from mmfastvit import ArgumentError, reparameterize
 from mmfastvit.layers import (
     Attention,
@@ -172,6 +172,22 @@ def test_autocast_runs_the_one_operation_in_low_precision():
         out = layer(x)
     assert out.dtype == torch.bfloat16
     assert_close(out.float(), layer(x), rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize('make', [
+    lambda: RepCPE(32), lambda: RepMixer(32), lambda: ConvFFN(32, 64)])
+def test_autocast_may_surround_one_pass(make):
+    layer = randomize(make()).eval().to(memory_format=torch.channels_last)
+    tensors = [torch.randn(2, 32, 9, 9).contiguous(memory_format=torch.channels_last)
+               .requires_grad_(), *layer.parameters()]
+    expected = torch.autograd.grad(layer(tensors[0]).sum(), tensors)
+    with torch.autocast('cpu', torch.bfloat16):
+        low = layer(tensors[0])
+    for actual, exact in zip(torch.autograd.grad(low.sum(), tensors), expected):
+        assert distance(actual, exact) < 0.05
+    out = layer(tensors[0]).sum()
+    with torch.autocast('cpu', torch.bfloat16):
+        assert_close(torch.autograd.grad(out, tensors), expected, rtol=0, atol=0)
 
 
 def test_mode_may_flip_in_mid_run():

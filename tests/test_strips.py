@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import randomize
+from helpers import distance, randomize
 from mmfastvit import reparameterize
 from mmfastvit.blocks import Stem
 from mmfastvit.layers import run_branches, strips
@@ -74,7 +74,36 @@ def test_only_what_is_trained_gets_gradients(monkeypatch, calls):
         assert all((p.grad is None) == (i == 1) for p in conv.parameters())
     stem.requires_grad_(False)
     assert not stem(x).requires_grad
+    shift = stem[0].convs[0].norm.bias.requires_grad_()
+    with run_branches(stem):
+        expected, = torch.autograd.grad(stem(x).sum(), shift)
+    actual, = torch.autograd.grad(stem(x).sum(), shift)
+    assert_close(actual, expected)
+    assert len(calls) == 3
+
+
+def test_gradients_do_not_depend_on_autocast_around_them(monkeypatch, calls):
+    monkeypatch.setattr(strips, 'STRIP', 1)
+    stem, x = make_stem(torch.float32), torch.randn(2, 3, 16, 16)
+    parameters = list(stem.parameters())
+    expected = torch.autograd.grad(stem(x).sum(), parameters)
+    out = stem(x).sum()
+    with torch.autocast('cpu', torch.bfloat16):
+        assert_close(torch.autograd.grad(out, parameters), expected, rtol=0, atol=0)
     assert len(calls) == 2
+
+
+def test_many_strips_lose_no_digits(monkeypatch, calls):
+    """In bfloat16, where sums over strips would be rounded at each."""
+    stem = make_stem(torch.bfloat16)
+    x = torch.randn(2, 3, 256, 16, dtype=torch.bfloat16)
+    parameters, found = list(stem.parameters()), []
+    for strip in (2**20, 1):
+        monkeypatch.setattr(strips, 'STRIP', strip)
+        found.append(torch.autograd.grad(stem(x).float().sum(), parameters))
+    assert len(calls) == 1
+    for actual, expected in zip(*reversed(found)):
+        assert distance(actual.double(), expected.double()) < 0.02
 
 
 @pytest.mark.parametrize('why', ['small', 'gradient of the image', 'autocast',

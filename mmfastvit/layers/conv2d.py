@@ -7,7 +7,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .channels_last import is_channels_last, rows
-from .compiling import is_traced
+from .compiling import is_plain_cpu, is_traced
 
 FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
 
@@ -32,8 +32,7 @@ class Conv2d(nn.Conv2d):
             return super()._conv_forward(x, kernel, bias)
         if outputs == 1:
             if (torch.is_grad_enabled() and self.stride == (1, 1)
-                    and x.dtype == kernel.dtype  # no autocast
-                    and is_channels_last(x)):
+                    and is_plain_cpu(x) and is_channels_last(x)):
                 return _Depthwise.apply(x, kernel, bias, self.padding)
             return super()._conv_forward(x, kernel, bias)
         parts = [super(Conv2d, self)._conv_forward(
@@ -86,6 +85,7 @@ class _Depthwise(Function):
 
     @staticmethod
     @once_differentiable
+    @torch.autocast('cpu', enabled=False)  # as in the forward pass
     def backward(ctx, grad):
         x, kernel = ctx.saved_tensors
         needs_x, needs_kernel, needs_bias, _ = ctx.needs_input_grad

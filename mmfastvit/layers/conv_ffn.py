@@ -51,7 +51,7 @@ class ConvFFN(nn.Module):
         else:
             x = self.conv(x)
         kernel_2, bias_2 = self.fc2.kernel_and_bias()
-        if runs_in_tiles(x, kernel):
+        if runs_in_tiles(x):
             return feed_forward(x, kernel.flatten(1), bias, kernel_2.flatten(1),
                                 bias_2)
         return gelu_conv2d(F.conv2d(x, kernel, bias), kernel_2, bias_2)

@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .channels_last import is_channels_last, rows
-from .compiling import is_traced
+from .compiling import is_plain_cpu
 from .gelu import gelu_backward_
 from .linear import linear
 
@@ -25,10 +25,9 @@ TILE = 2**20  # hidden values in one tile: 4 MB
 KEEPS_FROM = 128
 
 
-def runs_in_tiles(x: Tensor, kernel: Tensor) -> bool:
+def runs_in_tiles(x: Tensor) -> bool:
     """Whether ``feed_forward`` takes this map, and nothing looks inside."""
-    return (x.device.type == 'cpu' and x.dtype == kernel.dtype  # not autocast
-            and is_channels_last(x) and not is_traced())
+    return is_plain_cpu(x) and is_channels_last(x)
 
 
 def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
@@ -80,6 +79,7 @@ class _FeedForward(Function):
 
     @staticmethod
     @once_differentiable
+    @torch.autocast('cpu', enabled=False)  # as in the forward pass
     def backward(ctx, grad):
         x, kernel_1, bias_1, kernel_2, *kept = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)

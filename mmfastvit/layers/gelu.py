@@ -15,7 +15,10 @@ def gelu(x: Tensor) -> Tensor:
     """Return the exact GELU of (B, C, H, W), in inference in the memory of ``x``."""
     if is_traced():
         return F.gelu(x)
-    return by_pixel(torch.ops.aten.gelu_ if overwrites() else F.gelu, x)
+    if not overwrites():
+        return by_pixel(F.gelu, x)
+    by_pixel(torch.ops.aten.gelu_, x)
+    return x
 
 
 def gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:

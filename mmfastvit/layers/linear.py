@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .compiling import is_traced
+from .compiling import is_plain_cpu
 
 HAS_ONEDNN = (torch.backends.mkldnn.is_available()
               and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
@@ -37,8 +37,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) -> (..., C')."""
-        if (torch.is_grad_enabled() or x.device.type != 'cpu' or is_traced()
-                or x.dtype != self.weight.dtype):  # autocast
+        if torch.is_grad_enabled() or not is_plain_cpu(x):
             return super().forward(x)
         out = linear(x.flatten(0, -2), self.weight, self.bias)
         return out.view(*x.shape[:-1], -1)

@@ -66,8 +66,8 @@ class Reparameterizable(nn.Module):
         """Map (B, C, H, W) -> (B, C', H', W'); a linear layer (B, N, C).
 
         Args:
-            after_gelu: Whether a GELU comes before this layer. In training, a layer
-                that is one convolution computes it again for the backward
+            after_gelu: Whether a GELU comes before this layer. In training, a
+                convolution of the second form computes it again for the backward
                 pass; in inference, it overwrites ``x``.
         """
         if self.fused is not None:
@@ -155,8 +155,8 @@ class Reparameterizable(nn.Module):
 def run_branches(model: nn.Module) -> Iterator[None]:
     """Let every layer of ``model`` run its branches, whatever its norms do.
 
-    The first form, written independently of the fusion algebra, is what the
-    other two are checked against.
+    The branches, written independently of the fusion algebra, are what the other
+    forms are checked against.
     """
     layers = [layer for layer in model.modules()
               if isinstance(layer, Reparameterizable)]

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ..fusion import widen
 from .channels_last import is_channels_last
-from .compiling import is_traced
+from .compiling import is_plain_cpu
 
 STRIP = 2**21  # values of the largest map in one strip: 8 MB
 
@@ -28,8 +29,8 @@ def runs_in_strips(x: Tensor, growth: float) -> bool:
         x: (B, C, H, W).
         growth: Values of the layers' largest map, for each of ``x``.
     """
-    return (x.device.type == 'cpu' and not x.requires_grad and not is_traced()
-            and not _is_autocast() and x.numel() * growth > STRIP)
+    return (is_plain_cpu(x) and not x.requires_grad
+            and x.numel() * growth > STRIP)
 
 
 def in_strips(layers: Layers, x: Tensor, growth: float, stride: int,
@@ -45,12 +46,6 @@ def in_strips(layers: Layers, x: Tensor, growth: float, stride: int,
         parameters: All that a gradient is to reach.
     """
     return _InStrips.apply(layers, x, growth, stride, *parameters)
-
-
-def _is_autocast() -> bool:
-    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4
-        return torch.is_autocast_enabled('cpu')
-    return torch.is_autocast_cpu_enabled()
 
 
 class _InStrips(Function):
@@ -73,13 +68,14 @@ class _InStrips(Function):
 
     @staticmethod
     @once_differentiable
+    @torch.autocast('cpu', enabled=False)  # as in the forward pass
     def backward(ctx, grad):
         x, *parameters = ctx.saved_tensors
         layers, growth, stride = ctx.options
         parameters = [p.detach().requires_grad_(needed) for p, needed in
                       zip(parameters, ctx.needs_input_grad[4:])]
         wanted = [p for p in parameters if p.requires_grad]
-        totals = [torch.zeros_like(p) for p in wanted]
+        totals = [torch.zeros_like(widen(p)) for p in wanted]
         for images, rows, seen, above in _strips(x, growth, stride):
             with torch.enable_grad():
                 result = layers(seen, *parameters)
@@ -90,7 +86,7 @@ class _InStrips(Function):
                 total += part
         found = iter(totals)
         return None, None, None, None, *(
-            next(found) if p.requires_grad else None for p in parameters)
+            next(found).to(p.dtype) if p.requires_grad else None for p in parameters)
 
 
 def _strips(x: Tensor, growth: float, stride: int
