@@ -51,11 +51,15 @@ def test_logits():
                          atol=1e-9)
 
 
-@pytest.mark.parametrize('arch', [
-    # The same layers as in SA12, more often.
-    pytest.param(arch, marks=pytest.mark.slow) if arch in ('sa24', 'sa36') else arch
-    for arch in ALL])
-@pytest.mark.parametrize('live', [True, False], ids=['live', 'frozen'])
+# The same layers as in SA12, more often.
+SLOW = [('sa24', True), ('sa24', False), ('sa36', True), ('sa36', False),
+        ('ma36', True)]
+
+
+@pytest.mark.parametrize('arch, live', [
+    pytest.param(arch, live, id=f'{"live" if live else "frozen"}-{arch}',
+                 marks=[pytest.mark.slow] * ((arch, live) in SLOW))
+    for live in (True, False) for arch in ALL])
 def test_twenty_optimiser_steps(arch, live):
     """Same weights, same batches: losses, parameters, statistics agree."""
     peer = build_timm(arch).train(live)
