@@ -19,6 +19,7 @@ from mmfastvit.layers import (
     RepMixer,
 )
 from mmfastvit.layers.drop_path import DropPath
+from mmfastvit.layers.gelu import gelu, gelu_backward_
 from mmfastvit.layers.linear import linear
 
 IMAGE = (2, 32, 6, 5)
@@ -172,6 +173,26 @@ def test_autocast_runs_the_one_operation_in_low_precision():
         out = layer(x)
     assert out.dtype == torch.bfloat16
     assert_close(out.float(), layer(x), rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize('of_grad', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('of_map', [torch.contiguous_format, torch.channels_last])
+def test_gelu_in_any_memory_format(of_map, of_grad):
+    x = torch.randn(2, 8, 6, 4).contiguous(memory_format=of_map).requires_grad_()
+    grad = torch.randn(2, 8, 6, 4).contiguous(memory_format=of_grad)
+    wide = x.detach().double().requires_grad_()
+    expected = F.gelu(wide)
+    of_x, = torch.autograd.grad(expected, wide, grad.double())
+    assert_close(gelu(x).double(), expected, rtol=1e-5, atol=1e-6)
+    kept = grad.clone()
+    for actual in (torch.autograd.grad(gelu(x), x, grad)[0],
+                   gelu_backward_(kept.clone(), x.detach())):
+        assert_close(actual.double(), of_x, rtol=1e-5, atol=1e-6)
+    assert torch.equal(grad, kept)
+    with torch.no_grad():
+        own = x.clone()
+        assert gelu(own) is own
+    assert_close(own.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('make', [

@@ -13,20 +13,41 @@ from .inference import overwrites
 
 def gelu(x: Tensor) -> Tensor:
     """Return the exact GELU of (B, C, H, W), in inference in the memory of ``x``."""
-    if is_traced():
-        return F.gelu(x)
-    if not overwrites():
-        return by_pixel(F.gelu, x)
-    by_pixel(torch.ops.aten.gelu_, x)
-    return x
+    if overwrites():
+        by_pixel(torch.ops.aten.gelu_, x)
+        return x
+    return F.gelu(x) if is_traced() else _GELU.apply(x)
 
 
 def gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:
-    """Return GELU'(x) * grad, in the memory of ``grad``; both of one shape."""
+    """Return GELU'(x) * grad, both of one shape; ``grad`` may be overwritten."""
     def overwrite(grad, x):
         return torch.ops.aten.gelu_backward.grad_input(grad, x, grad_input=grad)
 
-    return by_pixel(overwrite, grad, x)
+    return by_pixel(overwrite, _laid_out_like(x, grad), x)
+
+
+def _laid_out_like(x: Tensor, grad: Tensor) -> Tensor:
+    """Return ``grad`` in the memory format of ``x``.
+
+    Of any other, torch 2.1 computes a wrong gradient of GELU without a word
+    (guarded by tests/test_layers.py).
+    """
+    return grad if grad.stride() == x.stride() else torch.empty_like(x).copy_(grad)
+
+
+class _GELU(Function):
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return by_pixel(F.gelu, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        return by_pixel(torch.ops.aten.gelu_backward, _laid_out_like(x, grad), x)
 
 
 def gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor,
