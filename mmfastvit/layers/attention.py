@@ -41,7 +41,7 @@ class NormLinear(Reparameterizable):
 
     def forward_live(self, x: Tensor) -> Tensor:
         norm = on_batch_statistics(self.norm, x.transpose(1, 2).unsqueeze(2))
-        # A large mean, folded in, would cost digits.
+        # A large mean, folded in, would cost digits (test_live.py guards it).
         centre = norm.running_mean.detach()
         x = (x - centre).to(x.dtype)
         norm = norm._replace(running_mean=norm.running_mean - centre)

@@ -1,4 +1,4 @@
-"""What all re-parameterizable layers share: one layer, three forms."""
+"""What all re-parameterizable layers share: one layer, several forms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
