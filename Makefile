@@ -17,7 +17,7 @@ help:
 	@echo 'make test           run the tests'
 	@echo 'make test-all       run the slow tests, too'
 	@echo 'make test-upstream  run the tests with upstream OpenMMLab'
-	@echo 'make lint           check the code style'
+	@echo 'make lint           check the code style and what imports what'
 	@echo 'make env            only make the environment, in $(VENV)'
 	@echo 'make clean          remove the environments and what the demos made'
 
@@ -47,7 +47,7 @@ demo demo-seg demo-cls: $(READY)
 	$(RUN) tools/visualize.py $(CONFIG) work_dirs/$@ --features --out work_dirs/$@/pictures
 	$(RUN) tools/reparameterize.py $(CONFIG) work_dirs/$@ work_dirs/$@/deploy.pth
 	$(RUN) tools/export.py $(CONFIG) work_dirs/$@ --out work_dirs/$@/model.onnx
-	$(RUN) tools/predict.py work_dirs/$@/model.onnx $(PICTURE) \
+	$(VENV)/bin/mmfastvit-predict work_dirs/$@/model.onnx $(PICTURE) \
 		--out work_dirs/$@/pictures/exported.png
 
 test: $(READY)
@@ -61,6 +61,7 @@ test-upstream: $(READY_UPSTREAM)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports --cache-dir .ruff_cache/imports
 
 clean:
 	rm -rf $(VENV) $(VENV_UPSTREAM) work_dirs data/shapes

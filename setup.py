@@ -22,7 +22,11 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=find_packages(include=['mmfastvit', 'mmfastvit.*']),
+    packages=[*find_packages(include=['mmfastvit', 'mmfastvit.*']),
+              'mmfastvit_runtime'],
+    package_dir={'mmfastvit_runtime': 'runtime/mmfastvit_runtime'},
+    entry_points={'console_scripts': [
+        'mmfastvit-predict = mmfastvit_runtime.command:main']},
     # MIM and MMEngine look for configs and tools inside of packages. In a
     # checkout, .mim holds links to them.
     package_data={'mmfastvit': [
@@ -36,6 +40,7 @@ setup(
         'numpy',  # arrays of the generated data set
         'safetensors',  # timm's weights, read without pickle
         'torch>=2.1',  # what mmcv's last upstream releases were made for
+        'tqdm',  # the progress bar of mmfastvit-predict
     ],
     extras_require={name: requirements(name)
                     for name in ('onedl', 'upstream', 'test', 'export')},

@@ -2,7 +2,7 @@
 # the cross entropy to the class that RegNetY-16GF predicts for the same crop.
 # As in the reference code, mixup and drop path keep their defaults, 0.8 and 0.
 _base_ = 'fastvit_sa12_in1k.py'
-custom_imports = dict(imports=['mmfastvit', 'mmfastvit.distillation'])
+custom_imports = dict(imports=['mmfastvit', 'mmfastvit.models.classifiers.distilled'])
 
 model = dict(
     type='DistilledImageClassifier',

@@ -4,14 +4,11 @@ Importing this package registers ``FastViT`` and ``FastViTNeck`` with MMEngine,
 where the registries of all three toolboxes find them, and lets configs inherit
 from ``mmfastvit::fastvit/…``.
 """
-from .backbone import FastViT
-from .checkpoint import load_pretrained
-from .config_inheritance import allow_inheritance
-from .conversion import convert_state_dict
-from .errors import ArgumentError, CheckpointError, DataError
-from .neck import FastViTNeck
-from .reparam import reparameterize
-from .variants import VARIANTS
+from .checkpoints.load import load_pretrained
+from .engine.config_inheritance import allow_inheritance
+from .models.fastvit import VARIANTS, FastViT, FastViTNeck, convert_state_dict
+from .models.reparam import reparameterize
+from .utils.errors import ArgumentError, CheckpointError, DataError
 from .version import __version__
 
 __all__ = [

@@ -1,9 +1,11 @@
+import copy
 import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
@@ -56,3 +58,25 @@ def fill(reference):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='session')
+def exported(shapes, tmp_path_factory):
+    """Return a function from a kind to its case, report and file, made once."""
+    from helpers import shapes_case
+    from mmfastvit.export import Options, export
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            task = 'classifier' if kind == 'backbone' else kind
+            cfg, checkpoint = shapes_case(task, shapes, folder)
+            out = folder / 'model.onnx'
+            report = export(copy.deepcopy(cfg), str(checkpoint), str(out),
+                            Options(backbone_only=kind == 'backbone'))
+            DefaultScope._instance_dict.clear()
+            made[kind] = cfg, checkpoint, out, report
+        return made[kind]
+
+    return get

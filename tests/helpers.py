@@ -1,6 +1,9 @@
 """What several test files need."""
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +20,31 @@ from conftest import ROOT
 from mmfastvit import FastViT, convert_state_dict
 from mmfastvit.benchmark import contestants
 from mmfastvit.benchmark.backbones import check_equal
-from mmfastvit.runner import build_runner, load_config
-from mmfastvit.variants import VARIANTS
+from mmfastvit.benchmark.build import build as build_contestant
+from mmfastvit.benchmark.weights import randomize
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.fastvit import VARIANTS
 
 ALL = list(VARIANTS)
+EXPORTED_KINDS = ['maskrcnn', 'retinanet', 'fpn', 'classifier', 'backbone']
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '2'}
+# Small enough for seconds: what is tested is the plumbing.
+SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+         'train_dataloader.persistent_workers=False',
+         'val_dataloader.num_workers=0',
+         'val_dataloader.persistent_workers=False',
+         'test_dataloader.num_workers=0',
+         'test_dataloader.persistent_workers=False',
+         'train_cfg.val_interval=2', 'default_hooks.logger.interval=1']
 
 
-def randomize(model: nn.Module) -> nn.Module:
-    """Give norms and layer scales values at which no fold is trivial."""
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            what = name.rsplit('.', 1)[-1]
-            if what == 'running_var':
-                tensor.uniform_(0.5, 1.5)
-            elif what == 'running_mean':
-                tensor.normal_(0, 0.2)
-            elif 'layer_scale' in name:
-                tensor.uniform_(0.1, 0.5)
-            elif tensor.ndim == 1:  # norms and biases
-                tensor.uniform_(0.5, 1.5) if what == 'weight' \
-                    else tensor.normal_(0, 0.2)
-    return model
+def call(tool, *arguments, cwd, timeout=300):
+    """Run a tool as a user does."""
+    return subprocess.run(
+        [sys.executable, ROOT / 'tools' / f'{tool}.py', *map(str, arguments)],
+        cwd=cwd, timeout=timeout, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=ENVIRONMENT)
 
 
 def build(arch: str = 'sa12', double: bool = True, **kwargs) -> FastViT:
@@ -63,7 +70,7 @@ def timm_features(model: nn.Module, x: torch.Tensor):
 
 def backbones(case: contestants.Case) -> list[contestants.Contestant]:
     """Build all that a benchmark compares, in this process."""
-    found = [contestants.build(case, entry) for entry in contestants.line_up(case)]
+    found = [build_contestant(case, entry) for entry in contestants.line_up(case)]
     check_equal(case, {c.name: c.take_maps() for c in found})
     return found
 
@@ -167,3 +174,24 @@ def make_batch(cfg: Config) -> dict:
         samples = [DataSample().set_gt_label(i) for i in range(2)]
     return dict(inputs=[torch.randint(256, size, dtype=torch.uint8)
                         for size in sizes], data_samples=samples)
+
+
+def macs_by_hand(arch, size, train):
+    """Sum up a classifier's multiply-accumulates from the variant's numbers.
+
+    ``train`` adds the small branches: 1x1 beside 3x3, 3x3 beside 7x7.
+    """
+    variant = VARIANTS[arch]
+    c, n = variant.embed_dims[0], (size // 4)**2
+    macs = 4 * n * c * 3 * (9 + train) + n * c * (9 + train) + n * c * c
+    for i, c in enumerate(variant.embed_dims):
+        n = (size // (4 * 2**i))**2
+        if i:
+            macs += n * c * (49 + 9 * train) + n * c * c
+        attends = variant.token_mixers[i] == 'attention'
+        mixer = n * 4 * c * c + 2 * n * n * c if attends \
+            else n * c * (9 + train)
+        ffn = n * c * 49 + 2 * n * variant.mlp_ratio * c * c
+        macs += attends * n * c * 49 + variant.depths[i] * (mixer + ffn)
+    c *= 2
+    return macs + n * c * (9 + train) + 2 * c * (c // 16) + 1000 * c

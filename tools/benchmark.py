@@ -2,12 +2,12 @@
 import argparse
 from itertools import product
 
+from mmfastvit.apis.command_line import positive, run, size
 from mmfastvit.benchmark import Case, benchmark
 from mmfastvit.benchmark.contestants import DTYPES, FORMS, MEMORY_FORMATS, MODES
 from mmfastvit.benchmark.report import growth, plot, table, write_json
-from mmfastvit.command_line import positive, run, size
-from mmfastvit.progress import track
-from mmfastvit.variants import VARIANTS
+from mmfastvit.models.fastvit import VARIANTS
+from mmfastvit.utils.progress import track
 
 
 def main() -> None:

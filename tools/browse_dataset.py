@@ -1,13 +1,13 @@
 """Draw pictures and ground truth as the model gets them."""
 import argparse
 
-from mmfastvit.command_line import (
+from mmfastvit.apis.command_line import (
     add_config_arguments,
     config_from,
     positive,
     run,
 )
-from mmfastvit.visualize import draw_ground_truth
+from mmfastvit.apis.visualize import draw_ground_truth
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Convert a checkpoint of Apple's, timm's or ours to our key names."""
 import argparse
 
-from mmfastvit.command_line import run
-from mmfastvit.convert_checkpoint import convert_checkpoint
+from mmfastvit.apis.command_line import run
+from mmfastvit.apis.convert import convert_checkpoint
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """Export a model as one file, compared with PyTorch before it is kept."""
 import argparse
 
-from mmfastvit.command_line import add_config_arguments, config_from, run, size
+from mmfastvit.apis.command_line import add_config_arguments, config_from, run, size
 from mmfastvit.export import Options, Quantization, export
 from mmfastvit.export.formats import FORMATS
-from mmfastvit.export.onnx_format import OPSET
+from mmfastvit.export.formats.onnx import OPSET
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Generate the data set of coloured shapes."""
 import argparse
 
-from mmfastvit.command_line import run
+from mmfastvit.apis.command_line import run
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
 

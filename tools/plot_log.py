@@ -1,8 +1,8 @@
 """Draw the learning curves of one or several training runs."""
 import argparse
 
-from mmfastvit.command_line import run
-from mmfastvit.plot_log import plot_runs
+from mmfastvit.apis.command_line import run
+from mmfastvit.apis.plot_log import plot_runs
 
 
 def main() -> None:

@@ -3,13 +3,13 @@ comparing it with the train form."""
 import argparse
 from pathlib import Path
 
-from mmfastvit.command_line import (
+from mmfastvit.apis.command_line import (
     add_config_arguments,
     config_from,
     positive,
     run,
 )
-from mmfastvit.deploy import reparameterize_checkpoint
+from mmfastvit.apis.deploy import reparameterize_checkpoint
 
 
 def main() -> None:

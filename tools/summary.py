@@ -1,9 +1,9 @@
 """Print parameters, multiply-accumulates and sizes of feature maps."""
 import argparse
 
-from mmfastvit.command_line import positive, run
-from mmfastvit.summary import summarize
-from mmfastvit.variants import VARIANTS
+from mmfastvit.apis.command_line import positive, run
+from mmfastvit.apis.summarize import summarize
+from mmfastvit.models.fastvit import VARIANTS
 
 
 def main() -> None:

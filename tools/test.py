@@ -1,13 +1,13 @@
 """Evaluate a checkpoint with the metrics of its config."""
 import argparse
 
-from mmfastvit.command_line import (
+from mmfastvit.apis.command_line import (
     add_config_arguments,
     add_launcher_arguments,
     config_from,
     run,
 )
-from mmfastvit.runner import test
+from mmfastvit.apis.evaluate import evaluate
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
                         'a work directory, for its latest, or a file of '
                         'tools/export.py')
     args = parser.parse_args()
-    test(config_from(args), args.checkpoint)
+    evaluate(config_from(args), args.checkpoint)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
 """Train a detector, segmentor or classifier from a config."""
 import argparse
 
-from mmfastvit.command_line import (
+from mmfastvit.apis.command_line import (
     add_config_arguments,
     add_launcher_arguments,
     config_from,
     run,
 )
-from mmfastvit.runner import train
+from mmfastvit.engine.runner import train
 
 
 def main() -> None:

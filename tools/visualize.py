@@ -2,13 +2,13 @@
 folder of pictures or a video."""
 import argparse
 
-from mmfastvit.command_line import (
+from mmfastvit.apis.command_line import (
     add_config_arguments,
     config_from,
     positive,
     run,
 )
-from mmfastvit.visualize import draw_predictions
+from mmfastvit.apis.visualize import draw_predictions
 
 
 def main() -> None:

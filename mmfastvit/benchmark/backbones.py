@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..backbone import FastViT
-from ..errors import ArgumentError
-from ..reparam import reparameterize
+from mmfastvit.models.fastvit import FastViT
+from mmfastvit.models.reparam import reparameterize
+from mmfastvit.utils.errors import ArgumentError
+
 from . import timm_twin
-from .contestants import EXPORTED, MEMORY_FORMATS, Case, Contestant, Entry, randomize
+from .contestants import EXPORTED, MEMORY_FORMATS, Case, Contestant, Entry
+from .weights import randomize
 
 # To which forms agree in float32, relative to a map's largest value. Norms on
 # batch statistics of few values amplify rounding.

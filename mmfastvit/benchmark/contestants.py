@@ -8,16 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
-from .measure import (
-    Turn,
-    copy_bandwidth,
-    floor,
-    matmul_rate,
-    peak_bytes,
-    saved_bytes,
-    turn,
-)
+from mmfastvit.utils.errors import ArgumentError
+from mmfastvit.utils.timing import Turn, turn
+
+from .measure import copy_bandwidth, floor, matmul_rate, peak_bytes, saved_bytes
 
 MODES = ('inference', 'frozen', 'live')
 EXPORTED = ('onnxruntime', 'openvino', 'int8')
@@ -210,30 +204,3 @@ class Contestant:
         device, dtype = self.x.device, self.x.dtype
         return floor(self.model, self.x, copy_bandwidth(device, dtype),
                      matmul_rate(device, dtype))
-
-
-def build(case: Case, entry: Entry) -> Contestant:
-    """Build one contestant; all of a case have the same weights and inputs.
-
-    Raises:
-        ArgumentError: timm is missing, or the case cannot be run.
-        DataError: A config's data is missing.
-    """
-    if case.whole_model:
-        from .whole_models import whole_model
-        return whole_model(case, entry)
-    from .backbones import backbone
-    return backbone(case, entry)
-
-
-def randomize(model: nn.Module) -> nn.Module:
-    """Give norms and layer scales values at which every branch counts."""
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if name.endswith('running_var'):
-                tensor.uniform_(0.5, 1.5)
-            elif name.endswith('running_mean'):
-                tensor.normal_(0, 0.2)
-            elif 'layer_scale' in name:
-                tensor.uniform_(0.1, 0.5)
-    return model

@@ -41,10 +41,9 @@ class ExportedBackbone(nn.Module):
 
     def __init__(self, model: nn.Module, x: Tensor, form: str):
         super().__init__()
-        from ..export import openvino_format
-        from ..export.formats import format_of
-        from ..export.onnx_format import write
-        from ..export.runtime.engines import open_file
+        from mmfastvit.export.formats import format_of, openvino
+        from mmfastvit.export.formats.onnx import write
+        from mmfastvit_runtime.engines import open_file
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
             path = Path(folder) / f'model{SUFFIXES[form]}'
             format_of(path)
@@ -53,11 +52,11 @@ class ExportedBackbone(nn.Module):
             write(maps, x, plain, dict(task='features', outputs=maps.outputs,
                                        size=None, batch=len(x)))
             if form == 'int8':
-                from ..export.fewer_bits import write_int8
+                from mmfastvit.export.fewer_bits import write_int8
                 write_int8(plain, path.with_suffix('.int8.onnx'), [x.numpy()])
                 plain = path.with_suffix('.int8.onnx')
             if path.suffix == '.xml':
-                openvino_format.convert(plain, path)
+                openvino.convert(plain, path)
             self.engine = open_file(path, threads=torch.get_num_threads())
 
     def __deepcopy__(self, memo: dict) -> 'ExportedBackbone':
@@ -83,18 +82,19 @@ def exported_model(cfg: Config, model: nn.Module, form: str, picture: Tensor
         ArgumentError: It cannot be exported.
         CheckpointError: The file computes something else.
     """
-    from ..export import export, openvino_format
-    from ..export.evaluation import ExportedPredictor
+    from mmfastvit.export import export
+    from mmfastvit.export.evaluation import ExportedPredictor
+    from mmfastvit.export.formats import openvino
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / 'model.pth'
         torch.save(model.state_dict(), checkpoint)
         path = Path(folder) / f'model{SUFFIXES[form]}'
         if form == 'int8':
-            from ..export.fewer_bits import write_int8
+            from mmfastvit.export.fewer_bits import write_int8
             plain, quantized = path.with_name('plain.onnx'), path.with_suffix('.onnx')
             export(cfg, str(checkpoint), str(plain))
             write_int8(plain, quantized, [picture[None].numpy()])
-            openvino_format.convert(quantized, path)
+            openvino.convert(quantized, path)
         else:
             export(cfg, str(checkpoint), str(path))
         return ExportedPredictor(str(path), cfg.default_scope,

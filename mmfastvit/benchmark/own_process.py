@@ -15,8 +15,10 @@ from threading import Thread
 
 import torch
 
-from ..errors import ProcessError, UserError
-from .contestants import Case, Contestant, Entry, build
+from mmfastvit.utils.errors import ProcessError, UserError
+
+from .build import build
+from .contestants import Case, Contestant, Entry
 
 _contestant: Contestant  # the one of this process
 

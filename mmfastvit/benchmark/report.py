@@ -12,9 +12,11 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..config_inheritance import CONFIGS
-from ..files import whole_file
-from . import Result
+from mmfastvit.engine.config_inheritance import CONFIGS
+from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.tables import markdown
+
+from .results import Result
 
 MIB = 2**20
 
@@ -30,8 +32,9 @@ def machine(device: str) -> dict[str, str | int]:
 
 def table(results: Sequence[Result]) -> str:
     """Return Markdown, the baseline of each case first."""
-    rows = [['case', 'contestant', 'median, ms', 'spread', 'speed', 'page faults',
-             'peak, MiB', 'saved, MiB', 'time / floor']]
+    header = ['case', 'contestant', 'median, ms', 'spread', 'speed', 'page faults',
+              'peak, MiB', 'saved, MiB', 'time / floor']
+    rows = []
     for result in results:
         size = 'x'.join(map(str, result.shape[2:]))
         case = result.case
@@ -43,10 +46,7 @@ def table(results: Sequence[Result]) -> str:
             f'{result.peak_bytes / MIB:.0f}' if result.peak_bytes else '',
             f'{result.saved_bytes / MIB:.1f}' if result.saved_bytes else '',
             f'{result.median / result.floor:.2f}' if result.floor else ''])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rows.insert(1, ['-' * width for width in widths])
-    return '\n'.join('| ' + ' | '.join(map(str.ljust, row, widths)) + ' |'
-                     for row in rows)
+    return markdown(header, rows)
 
 
 def growth(results: Sequence[Result]) -> str:

@@ -4,8 +4,9 @@ import re
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..conversion import StateDict, convert_state_dict
-from ..errors import ArgumentError
+from mmfastvit.checkpoints.fit import StateDict
+from mmfastvit.models.fastvit import convert_state_dict
+from mmfastvit.utils.errors import ArgumentError
 
 
 def build(arch: str) -> nn.Module:

@@ -6,10 +6,14 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..memory_format import to_channels_last
-from ..reparam import reparameterize
-from ..runner import build_runner, check_data, load_config, load_weights
-from .contestants import EXPORTED, Case, Contestant, Entry, randomize
+from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.memory_format import to_channels_last
+from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.reparam import reparameterize
+
+from .contestants import EXPORTED, Case, Contestant, Entry
+from .weights import randomize
 
 
 def whole_model(case: Case, entry: Entry) -> Contestant:

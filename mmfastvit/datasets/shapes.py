@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError
-from ..progress import track
+from mmfastvit.utils.errors import ArgumentError, DataError
+from mmfastvit.utils.progress import track
 
 VERSION = 2  # of the files; a change of any pixel raises it
 CLASSES = ('circle', 'square', 'triangle')

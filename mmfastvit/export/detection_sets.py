@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .runtime import Arrays
+from mmfastvit_runtime import Arrays
 
 # What a head says in float32 may be off by so much (a score by a quarter of it): a few
 # times what runtimes were seen to differ by.

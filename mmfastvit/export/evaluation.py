@@ -6,8 +6,8 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from ..errors import ArgumentError, CheckpointError
-from .runtime import Arrays, PredictionError, load
+from mmfastvit.utils.errors import ArgumentError, CheckpointError
+from mmfastvit_runtime import Arrays, PredictionError, load
 
 
 class ExportedPredictor(BaseModel):

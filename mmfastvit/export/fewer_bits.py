@@ -16,7 +16,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from ..errors import ArgumentError
+from mmfastvit.utils.errors import ArgumentError
+
 from .tracing import quiet
 
 LAYERS = ('Conv', 'Gemm', 'MatMul')  # that 8 bits are for
@@ -76,7 +77,7 @@ def write_int8(plain: Path, out: Path, pictures: Sequence[np.ndarray],
     for each map, from their range on some pictures.
 
     Args:
-        plain: In float32, from :func:`mmfastvit.export.onnx_format.write`.
+        plain: In float32, from :func:`mmfastvit.export.formats.onnx.write`.
         out: File to write.
         pictures: (1, 3, H, W) uint8, BGR, each.
         in_float32: Names of layers that stay.

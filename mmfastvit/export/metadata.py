@@ -5,9 +5,9 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..errors import ArgumentError
-from ..version import __version__
-from .runtime.pictures import STEPS
+from mmfastvit.utils.errors import ArgumentError
+from mmfastvit.version import __version__
+from mmfastvit_runtime.pictures import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
 _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')

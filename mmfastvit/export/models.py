@@ -7,9 +7,10 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from ..errors import ArgumentError
-from ..fusion import norm_scale_shift
-from ..layers.norm import is_foldable
+from mmfastvit.models.reparam.fusion import norm_scale_shift
+from mmfastvit.models.reparam.norms import is_foldable
+from mmfastvit.utils.errors import ArgumentError
+
 from .preprocessing import Preprocess
 
 
@@ -117,11 +118,12 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         return 'classification', Classifier(model)
     if 'EncoderDecoder' in kinds:
         return 'segmentation', Segmentor(model)
-    from . import detectors
     if 'SingleStageDetector' in kinds:
-        return 'detection', detectors.SingleStage(model)
+        from .detectors.dense import SingleStage
+        return 'detection', SingleStage(model)
     if 'TwoStageDetector' in kinds:
-        return 'detection', detectors.TwoStage(model, paste)
+        from .detectors.regions import TwoStage
+        return 'detection', TwoStage(model, paste)
     raise ArgumentError(
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
         'segmentors, single-stage and two-stage detectors can. Export its backbone '
@@ -136,7 +138,7 @@ def _fold_norms(model: nn.Module) -> None:
     """
     norms = getattr(model.backbone, 'out_norms', {})
     for name, norm in norms.items():
-        if is_foldable(norm):
+        if is_foldable(norm) and type(norm) is not nn.Identity:
             scale, shift = norm_scale_shift(norm)
             conv = nn.Conv2d(len(scale), len(scale), 1, groups=len(scale))
             conv.weight.data, conv.bias.data = scale.reshape(-1, 1, 1, 1), shift

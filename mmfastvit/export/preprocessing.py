@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
+from mmfastvit.utils.errors import ArgumentError
 
 
 class Preprocess(nn.Module):

@@ -8,16 +8,20 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ..errors import ArgumentError, DataError
-from ..files import size_of
-from ..progress import track
-from ..runner import check_data, load_config, test
-from . import openvino_format
-from .formats import Format, Quantization
-from .runtime import ExportedModel, PredictionError, read_picture
+from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.runner import test
+from mmfastvit.utils.errors import ArgumentError, DataError
+from mmfastvit.utils.files import size_of
+from mmfastvit.utils.progress import track
+from mmfastvit.utils.timing import measure
+from mmfastvit_runtime import ExportedModel, PredictionError, read_picture
+from mmfastvit_runtime.sources import PICTURES as PICTURE_SUFFIXES
+
+from .evaluation import ExportedPredictor
+from .formats import Format, openvino
+from .options import Quantization
 
 PICTURES = 64  # that tell the range of activations
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')  # of pictures in a folder
 COMPARED = 4  # that tell how sensitive layers are
 TRIALS = (0, 4, 8, 16, 32)  # layers that stay in float32, until the metric does
 # What is watched, and what a value has to be multiplied with to be in points.
@@ -73,7 +77,6 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
         ArgumentError: A metric falls farther, or none is known.
         DataError: Data for the metric or the calibration is missing.
     """
-    from ..benchmark.measure import measure
     from .fewer_bits import most_sensitive, write_float16, write_int8
     check_data(cfg, 'test')  # it is judged by
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +136,7 @@ def calibration_pictures(cfg: Config, model: ExportedModel, source: str | None =
     """
     if source is not None and Path(source).is_dir():
         paths = sorted(path for path in Path(source).rglob('*')
-                       if path.suffix.lower() in SUFFIXES)
+                       if path.suffix.lower() in PICTURE_SUFFIXES)
     else:
         if source is not None and Path(source).suffix != '.py':
             raise DataError(f'{source} is neither a folder of pictures nor a config.')
@@ -166,7 +169,7 @@ def _training_pictures(cfg: Config) -> list[str]:
 
 def _convert(plain: Path, out: Path, kind: Format, float16: bool = False) -> None:
     if kind.name == 'openvino':
-        openvino_format.convert(plain, out, float16)
+        openvino.convert(plain, out, float16)
     else:
         import onnx
         onnx.save(onnx.load(plain), out)  # weights inside, wherever they were
@@ -176,7 +179,7 @@ def _metrics(cfg: Config, path: Path) -> dict[str, float]:
     """Return what is watched, in points."""
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'WARNING'
-    found = test(cfg, str(path))
+    found = test(cfg, ExportedPredictor(path, cfg.default_scope))
     return {name: float(found[name]) * factor for name, factor in METRICS.items()
             if name in found}
 

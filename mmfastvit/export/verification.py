@@ -6,8 +6,9 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmfastvit_runtime import Arrays, ExportedModel
+
 from .detection_sets import DetectionSets, rounded_anew
-from .runtime import Arrays, ExportedModel
 
 # Largest differences between float32 of a runtime and of PyTorch that additions in
 # another order explain; a wrong graph is off by pixels and percents.

@@ -1,0 +1,1 @@
+"""What the tools call, one file each, and what their command lines share."""

@@ -1,0 +1,47 @@
+"""One comparison: contestants in turns, each in a process of its own."""
+from contextlib import ExitStack
+from dataclasses import asdict
+
+from mmfastvit.utils.timing import take_turns
+
+from .backbones import check_equal
+from .build import build
+from .contestants import Case, line_up
+from .own_process import OwnProcess
+from .results import Result
+
+
+def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
+              own_processes: bool = True) -> list[Result]:
+    """Run one comparison.
+
+    Args:
+        case: What to compare.
+        rounds: Turns of each contestant.
+        seconds: About how long a turn takes.
+        own_processes: Whether each contestant has a process of its own, so that
+            the memory that one has freed does not serve another. A script then
+            has to call this under ``if __name__ == '__main__'``.
+
+    Raises:
+        ArgumentError: The case cannot be run, or its contestants differ.
+        DataError: A config's data is missing.
+        ProcessError: A contestant's process is gone.
+
+    Example:
+        >>> for result in benchmark(Case('t8', (256, 256), vs_timm=True)):
+        ...     print(result.contestant, f'{result.ratio:.2f}x')
+    """
+    with ExitStack() as processes:
+        found = [processes.enter_context(OwnProcess(case, entry)) if own_processes
+                 else build(case, entry) for entry in line_up(case)]
+        maps = {c.name: c.take_maps() for c in found}
+        if not case.whole_model:
+            check_equal(case, maps)
+        del maps
+        timings = take_turns({c.name: c.turn for c in found}, found[0].name,
+                             rounds, seconds)
+        least = next(filter(None, (c.floor() for c in found)), None)
+        return [Result(case, c.name, c.shape(), **asdict(timings[c.name]),
+                       peak_bytes=c.peak_bytes(), saved_bytes=c.saved_bytes(),
+                       floor=least) for c in found]

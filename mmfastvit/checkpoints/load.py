@@ -1,0 +1,130 @@
+"""Filling a network from a checkpoint, all of it or not at all."""
+from dataclasses import dataclass
+
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from mmfastvit.utils.errors import CheckpointError
+
+from .family import Weights
+from .fit import describe_misfit, shorten
+from .read import latest_checkpoint, read_state_dict
+
+_OTHER_WAYS = (
+    'Other ways: name a local file, in a config init_cfg=dict(type=\'Pretrained\', '
+    'checkpoint=\'/path/to/file\'), on the command line --cfg-options '
+    'model.backbone.init_cfg.checkpoint=/path/to/file; or start from scratch, '
+    '--cfg-options model.backbone.init_cfg=None.')
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What ``load_pretrained`` did; ``str()`` gives a line to log."""
+
+    source: str
+    names: str
+    fused: bool
+    loaded: int
+    left_out: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    def __str__(self) -> str:
+        form = 're-parameterized ' if self.fused else ''
+        text = (f'{self.source}: {form}weights under {self.names} names; '
+                f'{self.loaded} tensors loaded')
+        for what, keys in (('left out', self.left_out),
+                           ('not in the file, freshly initialised',
+                            self.fresh)):
+            if keys:
+                text += f'; {len(keys)} {what}: {shorten(keys)}'
+        return text + '.'
+
+
+def load_pretrained(model: nn.Module, source: str,
+                    prefix: str | None = None) -> LoadReport:
+    """Fill a backbone from a checkpoint, all of it or not at all.
+
+    Args:
+        model: A backbone of ours, such as :class:`FastViT`. A train form takes
+            unfused weights; a deploy form takes both.
+        source: A path or http(s) URL; ``.pth``, ``.pth.tar``, ``.bin`` or
+            ``.safetensors``. Or the name of published weights, ``'apple://in1k'``
+            for example.
+        prefix: What stands before the backbone's names; None finds out.
+
+    Returns:
+        The report, which is also logged. Only the classifier, the other parts
+        of a detector, and what belongs to stages that the model does not
+        build or return may be left out; only output norms, which ImageNet
+        checkpoints lack, may stay fresh.
+
+    Raises:
+        CheckpointError: The file cannot be read or does not fit; the model
+            then is unchanged.
+    """
+    family: Weights = model.weights
+    try:
+        source = family.locate(str(source))
+        state_dict = read_state_dict(source)
+    except CheckpointError as error:
+        raise CheckpointError(f'{error} {_OTHER_WAYS}') from error
+    converted = family.convert(state_dict, prefix)
+    try:
+        target = family.target(converted)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source} {error}') from error
+    expected = target.state_dict()
+    unused = [name for name in converted.backbone
+              if name not in expected and family.is_unused(name)]
+    weights = {k: v for k, v in converted.backbone.items() if k not in unused}
+    fresh = [name for name in expected if name not in weights
+             and (family.may_stay_fresh(name)
+                  or name.endswith('.num_batches_tracked'))]
+    required = {k: v for k, v in expected.items() if k not in fresh}
+    problems = describe_misfit(required, weights)
+    if problems:
+        raise CheckpointError(
+            f'{source} does not fit the network, which stays as it was. {problems}. '
+            f'Likely cause: {family.explain_misfit(weights, required)}.')
+    target.load_state_dict(weights, strict=False)
+    if target is not model:
+        target.switch_to_deploy()
+        model.load_state_dict(target.state_dict())
+    report = LoadReport(source, converted.names, converted.fused, len(weights),
+                        (*unused, *converted.classifier, *converted.ignored),
+                        tuple(fresh))
+    print_log(str(report), logger='current')
+    return report
+
+
+def load_weights(model: nn.Module, checkpoint: str) -> None:
+    """Fill a whole model; MMEngine's default would skip what does not fit.
+
+    Args:
+        model: A detector, segmentor or classifier, wrapped or not.
+        checkpoint: A file, or a work directory, whose latest is taken.
+
+    Raises:
+        CheckpointError: There is none, or a tensor is missing, unexpected or
+            of another shape; the model then is unchanged.
+    """
+    checkpoint = latest_checkpoint(checkpoint)
+    weights = read_state_dict(checkpoint)
+    if is_model_wrapper(model):
+        model = model.module
+    expected = model.state_dict()
+    problems = describe_misfit(expected, weights)
+    if problems:
+        forms = [any('.fused.' in name for name in state)
+                 for state in (weights, expected)]
+        hint = 'Use the config that the checkpoint was trained with.'
+        if forms == [True, False]:
+            hint = ('The checkpoint is in deploy form, the model in train form: '
+                    'use the config that was written beside it.')
+        elif forms == [False, True]:
+            hint = ('The checkpoint is in train form, the model in deploy form: '
+                    'use the config it was trained with, or re-parameterize it.')
+        raise CheckpointError(f'{checkpoint} does not fit the model. {hint} '
+                              f'{problems}.')
+    model.load_state_dict(weights)

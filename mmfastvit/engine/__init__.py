@@ -1,0 +1,1 @@
+"""MMEngine at work: configs, the runner, several processes, memory formats."""

@@ -1,0 +1,1 @@
+"""Detectors whose post-processing is part of the graph: a family of heads, a file."""

@@ -1,0 +1,206 @@
+"""A model as one file, compared with PyTorch before it is kept."""
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.read import latest_checkpoint, load_from_path_or_url
+from mmfastvit.datasets.shapes import draw_scene
+from mmfastvit.engine.config import check_data
+from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
+from mmfastvit.utils.errors import ArgumentError, CheckpointError, DataError, UserError
+from mmfastvit.utils.files import size_of, whole_file
+from mmfastvit_runtime import ExportedModel
+from mmfastvit_runtime.errors import first_line
+
+from .formats import FORMATS, Format, format_of
+from .formats.onnx import OPSET
+from .metadata import describe
+from .models import exportable
+from .options import Options, check_options, is_static
+from .quantization import Costs, quantize
+from .verification import Row, table, verify
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and how it compares with PyTorch.
+
+    Attributes:
+        path: The exported file.
+        size: Bytes of it, and of what it needs beside it.
+        rows: The comparison; empty where this machine cannot run the file.
+        metadata: Of the file.
+        operators: How often each is in it, where compilers ask for that.
+        costs: What fewer bits cost; None in float32. ``rows`` are then of the file
+            in float32 that it was made of.
+    """
+
+    path: str
+    size: int
+    rows: list[Row]
+    metadata: dict
+    operators: dict[str, int]
+    costs: Costs | None = None
+
+    def __str__(self) -> str:
+        verdict = (
+            f'{"in float32 " * bool(self.costs)}computes what PyTorch computes:'
+            if any(row.compared for row in self.rows) else
+            'was NOT compared with PyTorch, which finds nothing in the pictures: give '
+            'test data that shows objects:' if self.rows else
+            'was NOT run: its runtime is on other machines')
+        lines = [f'{self.path} ({self.size / 2**20:.1f} MiB) {verdict}']
+        if self.rows:
+            lines.append(table(self.rows))
+        if self.operators:
+            lines.append('  operators: ' + ', '.join(
+                f'{count} {name}' for name, count in sorted(self.operators.items())))
+        if self.costs:
+            lines.append(str(self.costs))
+        return '\n'.join(lines)
+
+
+def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
+           ) -> Report:
+    """Write a model as one file, compare it with PyTorch, and keep it if equal.
+
+    Beside it, ``.json`` after its name, is the comparison.
+
+    Args:
+        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        checkpoint: Checkpoint of the whole model, in train or deploy form, or a
+            work directory, whose latest is taken.
+        out: File to write.
+        options: What it is to be.
+
+    Raises:
+        ArgumentError: The model, or what is asked for, cannot be exported.
+        CheckpointError: The checkpoint does not fit, or the file computes something
+            else than the model.
+    """
+    kind = format_of(out, options.format)
+    runner = build_runner(cfg)
+    model = runner.model.cpu().eval()
+    load_weights(model, checkpoint)
+    if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
+        model = reparameterize(model)
+    task, module = exportable(model, options.backbone_only, options.paste)
+    check_options(options, kind, task, module)
+    batch = 1 if task == 'detection' or is_static(options, kind) else None
+    metadata = describe(cfg, model, task, module,
+                        *_classes(cfg, checkpoint, model), options.size, batch)
+    pictures = _pictures(runner, options.size)
+    # 2, if any: 1 would be taken as fixed
+    example = pictures[0].repeat(batch or 2, 1, 1, 1)
+    opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
+    costs, operators = None, {}
+    with ExitStack() as stack:
+        unfinished = stack.enter_context(whole_file(out, kind.is_folder))
+        stack.enter_context(_libraries_errors(kind))
+        if options.quantization is None:
+            kind.write(module, example, unfinished, metadata, **opset)
+            rows = _verified(model, kind, unfinished, pictures)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            plain = Path(folder) / 'plain.onnx'
+            FORMATS['onnx'].write(module, example, plain, metadata, **opset)
+            rows = _verified(model, FORMATS['onnx'], plain, pictures)
+            costs = quantize(cfg, plain, unfinished, kind, options.quantization,
+                             example[:1].numpy())
+        size = size_of(unfinished.parent)
+        if kind.operators and is_static(options, kind):
+            operators = dict(kind.operators(unfinished))
+        report = Report(str(out), size, rows, metadata, operators, costs)
+        Path(f'{unfinished}.json').write_text(json.dumps(asdict(report), indent=1))
+    return report
+
+
+@contextmanager
+def _libraries_errors(kind: Format) -> Iterator[None]:
+    """Turn what exporters and runtimes raise, of any class, into one paragraph."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f'This model cannot leave as {kind.name}: {first_line(error)} Export its '
+            'backbone alone (--backbone-only), or take another format.') from error
+
+
+def _verified(model: nn.Module, kind: Format, path: Path, pictures: list[Tensor]
+              ) -> list[Row]:
+    """Return the comparison of a file with its model, none where it cannot run.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    rows = verify(model, ExportedModel(kind.open(path)), pictures) if kind.open else []
+    if not all(row.passed for row in rows):
+        raise CheckpointError(
+            'Nothing was written, since the file computes something else than the '
+            f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please report '
+            'it.')
+    return rows
+
+
+def _classes(cfg: Config, checkpoint: str, model: nn.Module
+             ) -> tuple[list[str], list[list[int]]]:
+    """Return names and colours (RGB) of the classes.
+
+    From the checkpoint, where MMEngine keeps them, or from the data set; where
+    neither tells, numbered.
+    """
+    content = load_from_path_or_url(latest_checkpoint(checkpoint))
+    meta = content.get('meta') if isinstance(content, dict) else None
+    meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    if not (isinstance(meta, dict) and meta.get('classes')):
+        meta = DATASETS.build(dict(cfg.test_dataloader.dataset,
+                                   lazy_init=True)).metainfo
+    count = next((module.num_classes for module in model.modules()
+                  if isinstance(getattr(module, 'num_classes', None), int)), 0)
+    classes = [str(name) for name in meta.get('classes') or range(count)]
+    palette = meta.get('palette')
+    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
+        random = np.random.RandomState(0)  # the same colours each time
+        palette = random.randint(0, 256, (len(classes), 3)).tolist()
+    return classes, [[int(value) for value in colour]
+                     for colour in palette[:len(classes)]]
+
+
+def _pictures(runner: Runner, size: tuple[int, int] | None) -> list[Tensor]:
+    """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
+
+    Of the test data set, or where it is not there, generated.
+    """
+    try:
+        check_data(runner.cfg, 'test')
+        dataset = runner.test_dataloader.dataset
+        pictures = [dataset[i]['inputs'] for i in range(min(2, len(dataset)))]
+    except DataError:
+        pictures = []
+    if not pictures:
+        random = np.random.RandomState(0)
+        pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
+                    for _ in range(2)]
+    first, last = pictures[0], pictures[-1]
+    smaller = (last.shape[1] * 4 // 5, last.shape[2] * 7 // 10)
+    return [_resize(first, size or first.shape[1:]), _resize(last, size or smaller)]
+
+
+def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(picture[None].float(), size, mode='bilinear',
+                         antialias=True)[0].round().to(torch.uint8)

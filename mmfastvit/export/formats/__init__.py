@@ -1,0 +1,79 @@
+"""The kinds of files that a model can leave as: a row each, and a file each."""
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from mmfastvit.utils.errors import ArgumentError
+from mmfastvit_runtime.engines import Engine, OnnxRuntime, OpenVino
+
+from . import coreml, onnx, openvino, torch_program
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Attributes:
+        name: As the command line has it.
+        suffix: That its name ends in.
+        packages: That write and verify it.
+        write: Writes it: module, pictures, path, metadata, and where
+            ``has_opsets`` the opset.
+        open: Runs it, for its verification; None where this machine cannot.
+        operators: Counts what is in it, for compilers that know few operators.
+        has_opsets: Whether it is made of a version of ONNX's operators.
+        is_folder: Whether it is a folder.
+        is_static: Whether it takes one picture, of one size.
+    """
+
+    name: str
+    suffix: str
+    packages: tuple[str, ...]
+    write: Callable[..., None]
+    open: Callable[[Path], Engine] | None = None
+    operators: Callable[[Path], Counter[str]] | None = None
+    has_opsets: bool = False
+    is_folder: bool = False
+    is_static: bool = False
+
+
+ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+FORMATS = {row.name: row for row in (
+    Format('onnx', '.onnx', ONNX_PACKAGES, onnx.write, OnnxRuntime,
+           onnx.operators, has_opsets=True),
+    Format('openvino', '.xml', (*ONNX_PACKAGES, 'openvino'),
+           openvino.write, OpenVino, has_opsets=True),
+    Format('torch', '.pt2', (), torch_program.write, torch_program.TorchProgram),
+    Format('coreml', '.mlpackage', ('coremltools', ), coreml.write,
+           operators=coreml.operators, is_folder=True, is_static=True))}
+
+
+def format_of(path: str, name: str | None = None) -> Format:
+    """Return the format of a file's name, ready to be written.
+
+    Args:
+        path: The file.
+        name: Of ``FORMATS``; None leaves it to the file's name.
+
+    Raises:
+        ArgumentError: The name does not tell it, or a package is missing.
+    """
+    suffix = Path(path).suffix
+    row = next((row for row in FORMATS.values() if suffix == row.suffix
+                and name in (None, row.name)), None)
+    if row is None:
+        allowed = ', '.join(f'{row.suffix} ({row.name})' for row in
+                            FORMATS.values() if name in (None, row.name))
+        raise ArgumentError(f'{path}: give a name that ends in {allowed}.')
+    if torch.__version__ < '2.6':
+        raise ArgumentError(f'Export needs torch 2.6 or newer; this is '
+                            f'{torch.__version__}.')
+    missing = [package for package in row.packages if find_spec(package) is None]
+    if missing:
+        raise ArgumentError(f'Export as {row.name} needs {", ".join(missing)}: pip '
+                            f'install {" ".join(missing)}.')
+    return row

@@ -1,0 +1,1 @@
+"""The networks: a family is a folder. ``layers`` and ``reparam`` serve them all."""

@@ -1,0 +1,1 @@
+"""Classifiers of our own; they need MMPretrain, so configs import them by name."""

@@ -1,0 +1,180 @@
+"""The pieces a FastViT is stacked from: stem, downsampling, blocks, stages."""
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmfastvit import ops
+from mmfastvit.models.layers import (
+    Attention,
+    ConvFFN,
+    DropPath,
+    RepConv,
+    RepCPE,
+    RepMixer,
+)
+from mmfastvit.models.reparam.intact import has_intact_parts
+
+from .variants import Variant
+
+
+class Stem(nn.Sequential):
+    """Three MobileOne blocks, each with a GELU; the first two have stride 2.
+
+    Section 3.2 of the paper.
+
+    Maps (B, in_channels, H, W) to (B, channels, H/4, W/4), rounded up.
+    """
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+        super().__init__(
+            RepConv(in_channels, channels, (3, 1), stride=2,
+                    norm_cfg=norm_cfg),
+            RepConv(channels, channels, (3, 1), stride=2, groups=channels,
+                    norm_cfg=norm_cfg),
+            RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
+        # Values of the largest map, at half the size, for each of the image.
+        self.growth = channels / in_channels / 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        if has_intact_parts(self) and all(conv.is_one_operation() for conv in self):
+            parameters = [t for conv in self for t in conv.kernel_and_bias()]
+            return ops.in_strips(self._run, x, self.growth, 4, *parameters)
+        for conv in self:
+            x = ops.gelu(conv(x), inplace=has_intact_parts(self))
+        return x
+
+    def _run(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        for i, conv in enumerate(self):
+            x = conv.run(x, *parameters[2 * i:2 * i + 2], after_gelu=i > 0)
+        return ops.gelu(x, inplace=True)
+
+
+class Downsample(nn.Sequential):
+    """Large-kernel convolution of stride 2, then a 1x1 MobileOne block.
+
+    Figure 2 of the paper draws an activation between the two. The reference
+    computes one and throws it away, and the published weights depend on its
+    absence (guarded by tests/test_reference.py).
+
+    Maps (B, in_channels, H, W) to (B, out_channels, H/2, W/2), rounded up.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
+        super().__init__(
+            RepConv(in_channels, out_channels, (7, 3), stride=2,
+                    groups=in_channels, norm_cfg=norm_cfg),
+            RepConv(out_channels, out_channels, (1,), skip=True,
+                    norm_cfg=norm_cfg))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gelu(super().forward(x), inplace=has_intact_parts(self))
+
+
+class RepMixerBlock(nn.Module):
+    """RepMixer, which holds its own residual, then a ConvFFN with one."""
+
+    def __init__(self, channels: int, variant: Variant, drop_path_rate: float,
+                 norm_cfg: dict):
+        super().__init__()
+        scale = variant.layer_scale_init_value
+        self.token_mixer = RepMixer(channels, scale, norm_cfg)
+        self.ffn = ConvFFN(channels, int(channels * variant.mlp_ratio), scale,
+                           norm_cfg)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C, H, W)."""
+        x = self.token_mixer(x)
+        return ops.add(x, self.drop_path(self.ffn(x)),
+                       inplace=has_intact_parts(self))
+
+
+class AttentionBlock(nn.Module):
+    """Attention and a ConvFFN, each with a residual."""
+
+    def __init__(self, channels: int, variant: Variant, drop_path_rate: float,
+                 norm_cfg: dict):
+        super().__init__()
+        scale = variant.layer_scale_init_value
+        self.token_mixer = Attention(channels, scale, norm_cfg)
+        self.ffn = ConvFFN(channels, int(channels * variant.mlp_ratio), scale,
+                           norm_cfg)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C, H, W)."""
+        inplace = has_intact_parts(self)
+        x = ops.add(x, self.drop_path(self.token_mixer(x)), inplace)
+        return ops.add(x, self.drop_path(self.ffn(x)), inplace)
+
+
+_BLOCKS = {'repmixer': RepMixerBlock, 'attention': AttentionBlock}
+
+
+class Stage(nn.Module):
+    """Downsampling, position encoding where blocks attend, and the blocks.
+
+    Args:
+        variant: The numbers of the network.
+        index: Which of its stages, from 0; the first does not downsample.
+        drop_path_rates: One rate for each block.
+        norm_cfg: Config of every norm.
+        with_cp: Recompute each block in the backward pass instead of saving
+            its activations.
+    """
+
+    def __init__(self, variant: Variant, index: int,
+                 drop_path_rates: Sequence[float], norm_cfg: dict,
+                 with_cp: bool):
+        super().__init__()
+        channels = variant.embed_dims[index]
+        token_mixer = variant.token_mixers[index]
+        self.with_cp = with_cp
+        self.downsample: Downsample | None = None
+        self.position_encoding: RepCPE | None = None
+        if index > 0:
+            self.downsample = Downsample(variant.embed_dims[index - 1],
+                                         channels, norm_cfg)
+        if token_mixer == 'attention':
+            self.position_encoding = RepCPE(channels)
+        self.blocks = nn.ModuleList(
+            _BLOCKS[token_mixer](channels, variant, rate, norm_cfg)
+            for rate in drop_path_rates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) -> (B, C', H/2, W/2); keep H, W in stage 0."""
+        if self.downsample is not None:
+            x = self.downsample(x)
+        if self.position_encoding is not None:
+            x = self.position_encoding(x)
+        for block in self.blocks:
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(
+                    block, x, use_reentrant=False, context_fn=lambda b=block: (
+                        nullcontext(), _without_statistics(b)))
+            else:
+                x = block(x)
+        return x
+
+
+@contextmanager
+def _without_statistics(block: nn.Module) -> Iterator[None]:
+    """Keep recomputation from updating running statistics a second time.
+
+    By a momentum of 0, so that the same tensors are saved as the first time.
+    """
+    norms = [m for m in block.modules()
+             if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

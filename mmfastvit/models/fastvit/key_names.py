@@ -1,0 +1,196 @@
+"""Key names of Apple's, timm's and our checkpoints of FastViT.
+
+``convert_state_dict`` renames; a
+re-parameterized file of Apple's or timm's, which still holds the norms of
+ConvFFN and attention and the layer scales, is folded to the end on the way.
+"""
+import re
+
+from mmfastvit.checkpoints.family import Converted
+from mmfastvit.checkpoints.fit import StateDict, shorten
+from mmfastvit.models.reparam.fusion import (
+    FixedNorm,
+    fold_norm_after,
+    fold_norm_before,
+    fold_scale,
+)
+from mmfastvit.utils.errors import CheckpointError
+
+# The first tensor of the stem tells the format, what stands before it, and
+# whether the file is re-parameterized.
+_FIRST_KEY = re.compile(
+    r'^(?P<prefix>.*?)(?:'
+    r'(?P<apple>patch_embed\.0\.(?:rbr_conv\.0\.conv|reparam_conv))|'
+    r'(?P<timm>stem\.0\.(?:conv_kxk\.0\.conv|reparam_conv))|'
+    r'(?P<mmfastvit>stem\.0\.(?:convs\.0\.conv|fused)))\.weight$')
+_OWNERS = {'apple': "Apple's", 'timm': "timm's", 'mmfastvit': 'our own'}
+
+# Applied in this order; on the left Apple's name | timm's name.
+_RENAMES = [(re.compile(pattern), name) for pattern, name in (
+    # Where a layer is.
+    (r'^patch_embed\.', 'stem.'),
+    (r'^network\.0\.', 'stages.0.blocks.'),
+    (r'^network\.1\.proj\.', 'stages.1.downsample.'),
+    (r'^network\.2\.', 'stages.1.blocks.'),
+    (r'^network\.3\.proj\.', 'stages.2.downsample.'),
+    (r'^network\.4\.', 'stages.2.blocks.'),
+    (r'^network\.5\.proj\.', 'stages.3.downsample.'),
+    (r'^network\.6\.(?=pe\.|reparam_conv\.)', 'stages.3.position_encoding.'),
+    (r'^network\.[67]\.', 'stages.3.blocks.'),
+    (r'\.downsample\.proj\.', '.downsample.'),
+    (r'\.pos_emb\.', '.position_encoding.'),
+    (r'^(conv_exp|final_conv)\.', 'neck.conv.'),
+    (r'^neck\.conv\.se\.', 'neck.se.'),
+    (r'^head\.(?:fc\.)?', 'head.fc.'),
+    # What a block holds: norm and layer scale join the layer they fold into.
+    (r'\.(convffn|mlp)\.', '.ffn.'),
+    (r'\.ffn\.conv\.(conv|bn)\.', r'.ffn.conv.convs.0.\1.'),
+    (r'\.ffn\.fc2\.', '.ffn.fc2.op.'),
+    (r'\.layer_scale(_\d)?\.gamma$', r'.layer_scale\1'),
+    (r'(\.blocks\.\d+)\.layer_scale(_2)?$', r'\1.ffn.fc2.layer_scale'),
+    (r'(\.blocks\.\d+)\.layer_scale_1$', r'\1.token_mixer.proj.layer_scale'),
+    (r'(\.blocks\.\d+)\.norm\.', r'\1.token_mixer.qkv.norm.'),
+    (r'\.token_mixer\.qkv\.(?=weight)', '.token_mixer.qkv.linear.'),
+    (r'\.token_mixer\.proj\.(?=weight|bias)', '.token_mixer.proj.op.'),
+    (r'\.token_mixer\.norm\.(rbr_skip|identity)\.', '.token_mixer.norm.'),
+    # The branches of a layer.
+    (r'\.(pe|pos_enc)\.', '.conv.'),
+    (r'\.(rbr_conv\.0|conv_kxk\.0|lkb_origin|large_conv)\.', '.convs.0.'),
+    (r'\.(rbr_scale|conv_scale|small_conv)\.', '.convs.1.'),
+    (r'\.(rbr_skip|identity)\.', '.skip.'),
+    (r'(\.convs\.\d)\.bn\.', r'\1.norm.'),
+    (r'\.(reparam_conv|lkb_reparam)\.', '.fused.'),
+    (r'\.se\.(reduce|fc1)\.', '.se.reduce.'),
+    (r'\.se\.(expand|fc2)\.', '.se.expand.'),
+)]
+
+
+_CLASSIFIER = ('neck.conv.', 'neck.se.', 'head.fc.')
+
+
+def convert_state_dict(state_dict: StateDict,
+                       classifier: bool = False) -> StateDict:
+    """Return a FastViT state dict under our key names.
+
+    Recognises Apple's and timm's names, each as trained or re-parameterized,
+    and our own, with any prefix such as ``backbone.`` or ``module.``.
+
+    Args:
+        state_dict: Names to tensors. It is not changed.
+        classifier: Return the names of a whole MMPretrain classifier,
+            ``backbone.*``, ``neck.*`` and ``head.fc.*``, instead of the
+            backbone's alone.
+
+    Raises:
+        CheckpointError: The names are of no known format.
+
+    Example:
+        >>> apple = torch.load('fastvit_sa12.pth.tar', weights_only=True)
+        >>> FastViT('sa12', out_norm_cfg=None).load_state_dict(
+        ...     convert_state_dict(apple['state_dict']))
+        <All keys matched successfully>
+    """
+    converted = convert(state_dict)
+    if not classifier:
+        return converted.backbone
+    backbone = {f'backbone.{k}': v for k, v in converted.backbone.items()}
+    return {**backbone, **converted.classifier}
+
+
+def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
+    """Sort and rename a state dict; see :func:`convert_state_dict`.
+
+    Args:
+        state_dict: Names to tensors.
+        prefix: What stands before the backbone's names; None finds out.
+
+    Raises:
+        CheckpointError: No FastViT is in it, or more than one.
+    """
+    if prefix and not prefix.endswith('.'):
+        prefix += '.'
+    matches = [match for match in map(_FIRST_KEY.match, state_dict) if match
+               and prefix in (None, match['prefix'])]
+    if len(matches) != 1:
+        found = [match['prefix'] for match in matches]
+        problem = (f'several FastViTs, under {found}: say which with prefix='
+                   if found else f'no FastViT under {prefix!r}'
+                   if prefix else 'no FastViT')
+        raise CheckpointError(
+            f"the checkpoint holds {problem}. Known are Apple's, timm's and "
+            f"mmfastvit's key names; the first of its {len(state_dict)} keys "
+            f'are {shorten(state_dict)}.')
+    match = matches[0]
+    own = match['mmfastvit'] is not None
+    backbone, classifier, ignored = {}, {}, []
+    origins = {}
+    for key, value in state_dict.items():
+        inside = key.startswith(match['prefix'])
+        name = key[len(match['prefix']):] if inside else key
+        if inside and not own:
+            name = _rename(name)
+        if inside and name in origins:
+            raise CheckpointError(
+                f'the checkpoint names one tensor twice: {origins[name]} and {key} '
+                f'both are our {name}. Remove one of them.')
+        origins[name] = key
+        # Our own classifier keeps neck and head beside the backbone.
+        if name.startswith(_CLASSIFIER) and (own or inside):
+            classifier[name] = value
+        elif inside:
+            backbone[name] = value
+        else:
+            ignored.append(key)
+    if not own:
+        backbone = {k: v.flatten() if k.endswith('.layer_scale') else v
+                    for k, v in backbone.items()}
+    fused = any(name.endswith('.fused.weight') for name in backbone)
+    if fused:
+        try:
+            backbone = _finish_folding(backbone)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                'the checkpoint is re-parameterized in part, or incomplete: '
+                f'{error} does not go together with the rest. Convert it again '
+                'from the original.') from error
+    owner = next(text for name, text in _OWNERS.items() if match[name] is not None)
+    return Converted(owner, fused, backbone, classifier, tuple(ignored))
+
+
+def _rename(name: str) -> str:
+    for pattern, replacement in _RENAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _finish_folding(weights: StateDict) -> StateDict:
+    """Fold what Apple's and timm's re-parameterization leaves unfolded."""
+    weights = dict(weights)
+    for name in list(weights):
+        layer, _, what = name.rpartition('.')
+        if what == 'layer_scale':
+            op, scale = f'{layer}.op', weights.pop(name)
+            fold = fold_scale
+        elif what == 'running_var' and layer.endswith('.convs.0.norm'):
+            scale = _pop_norm(weights, layer)
+            layer = layer[:-len('.convs.0.norm')]
+            op, fold = f'{layer}.convs.0.conv', fold_norm_after
+        elif what == 'running_var' and layer.endswith('.qkv.norm'):
+            scale = _pop_norm(weights, layer)
+            layer = layer[:-len('.norm')]
+            op, fold = f'{layer}.linear', fold_norm_before
+        else:
+            continue
+        kernel = weights.pop(f'{op}.weight')
+        folded = fold(kernel, weights.pop(f'{op}.bias', None), scale)
+        for part, value in zip(('weight', 'bias'), folded):
+            weights[f'{layer}.fused.{part}'] = value.to(kernel.dtype)
+    return weights
+
+
+def _pop_norm(weights: StateDict, name: str) -> FixedNorm:
+    """Take a batch norm out of ``weights``; eps is the reference's."""
+    weights.pop(f'{name}.num_batches_tracked', None)
+    return FixedNorm(eps=1e-5, **{
+        part: weights.pop(f'{name}.{part}')
+        for part in ('weight', 'bias', 'running_mean', 'running_var')})

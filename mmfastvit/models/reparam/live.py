@@ -1,0 +1,223 @@
+"""Batch norms on the batch's own statistics, as sums of maps that exist anyway.
+
+Each channel of norm(f * u) is affine in u, also while training: the mean and
+variance of f * u are f and f^2 times those of u. So the branches, norms, layer
+scale and skip of a layer are one weighted sum of its input and of the
+convolutions that cannot be avoided. Nothing else is computed at full size, and
+nothing else is saved for the backward pass.
+
+The weights are differentiable functions of the statistics, by the same algebra
+(:mod:`mmfastvit.models.reparam.fusion`) that folds a network on running statistics.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmfastvit import ops
+from mmfastvit.ops import widen
+
+from .fusion import FixedNorm, norm_scale_shift
+from .norms import uses_running_statistics
+
+
+@dataclass(frozen=True)
+class Term:
+    """``sign * weight * norm(factor * map)``, for a map known from the context.
+
+    Attributes:
+        norm: A batch norm of C channels.
+        factor: (C,), or None for 1.
+        weight: (C,), or None for 1.
+        sign: 1 or -1.
+    """
+
+    norm: _BatchNorm
+    factor: Tensor | None = None
+    weight: Tensor | None = None
+    sign: int = 1
+
+
+Moments = tuple[Tensor, Tensor]  # mean and biased variance, each (C,)
+Terms = list[tuple[Tensor, list[Term]]]  # maps (B, C, H, W), and norms of each
+
+
+def sum_of_norms(terms: Terms, residual: bool = False) -> Tensor:
+    """Return the sum of all terms, of the maps' own shape (B, C, H, W).
+
+    Args:
+        terms: Maps of one shape, and what to add up for each.
+        residual: Whether to add the first map itself.
+    """
+    combination = _Combination(terms, residual)
+    return ops.sum_by_moments([x for x, _ in terms], combination,
+                              combination.parameters)
+
+
+def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> FixedNorm:
+    """Return what ``fusion`` needs of ``norm``, its statistics those of ``x``.
+
+    Args:
+        norm: A batch norm of C channels; its running statistics are updated.
+        x: (B, C, H, W), which it is to normalise.
+    """
+    return with_moments([norm], [ops.moments(x)], x.numel() // x.shape[1])[0]
+
+
+def with_moments(norms: Sequence[_BatchNorm], moments: Sequence[Moments],
+                 count: int) -> list[FixedNorm]:
+    """Return what ``fusion`` needs of norms of maps whose moments are known.
+
+    Args:
+        norms: Batch norms; their running statistics are updated.
+        moments: For each, mean and biased variance of what it normalises.
+        count: Over how many values.
+    """
+    moments, count = _synchronize(moments, norms, count)
+    return [_resolve(norm, mean, var, count)
+            for norm, (mean, var) in zip(norms, moments)]
+
+
+class _Combination:
+    """From the moments of maps to the vectors that weigh them.
+
+    Asked again, for a second derivative, it leaves running statistics as they are.
+
+    Attributes:
+        parameters: Of norms, factors and weights, each once.
+    """
+
+    def __init__(self, terms: Terms, residual: bool):
+        x = terms[0][0]
+        self.count = x.numel() // x.shape[1]  # of values that a norm sees
+        self.terms = [of_map for _, of_map in terms]
+        self.residual = residual
+        self.tracks = True
+        by_id = {id(tensor): tensor for of_map in self.terms for term in of_map
+                 for tensor in (term.norm.weight, term.norm.bias, term.factor,
+                                term.weight) if tensor is not None}
+        self.parameters = list(by_id.values())
+        self.places = {key: i for i, key in enumerate(by_id)}
+
+    def __call__(self, moments: Sequence[Moments], parameters: Sequence[Tensor]
+                 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Return ``offset``, and ``weights`` and ``centres`` of the maps, each (C,).
+
+        The sum of all terms is offset + the sum of weight * (map - centre):
+        relative to their mean, maps and sums over them stay small.
+
+        Args:
+            moments: Of each map.
+            parameters: ``self.parameters``, or what stands for them.
+        """
+        def own(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else parameters[self.places[id(tensor)]]
+
+        norms = [term.norm for of_map in self.terms for term in of_map]
+        moments, count = _synchronize(moments, norms, self.count)
+        offset, weights, centres = 0, [], []
+        for of_map, (mean, var) in zip(self.terms, moments):
+            centre = mean.detach()
+            total = 0
+            for term in of_map:
+                factor, weight = own(term.factor), own(term.weight)
+                norm = _resolve(term.norm, mean, var, count if self.tracks else None,
+                                factor, centre)
+                scale, shift = norm_scale_shift(norm._replace(
+                    weight=own(norm.weight), bias=own(norm.bias)))
+                if weight is not None:
+                    weight = term.sign * widen(weight)
+                    scale, shift = scale * weight, shift * weight
+                total = total + (scale if factor is None else scale * widen(factor))
+                offset = offset + shift
+            if self.residual and not weights:
+                total, offset = total + 1, offset + centre
+            weights.append(total)
+            centres.append(centre)
+        self.tracks = False
+        return offset, weights, centres
+
+
+def _resolve(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int | None,
+             factor: Tensor | None = None, centre: Tensor | None = None
+             ) -> FixedNorm:
+    """Return the norm of ``factor * (x + centre)`` with the statistics it uses.
+
+    Running statistics are updated if ``count`` says over how many values.
+    """
+    if factor is not None:
+        factor = widen(factor)
+        mean, var = factor * mean, factor.square() * var
+        centre = None if centre is None else factor * centre
+    if uses_running_statistics(norm):
+        mean, var = norm.running_mean, norm.running_var
+    elif count is not None:
+        _track(norm, mean.detach(), var.detach(), count)
+    return FixedNorm(norm.weight, norm.bias, norm.eps,
+                     mean if centre is None else mean - centre, var)
+
+
+@torch.no_grad()
+def _track(norm: _BatchNorm, mean: Tensor, var: Tensor,
+           count: Tensor | int) -> None:
+    """Update running statistics as the norm itself would."""
+    if not (norm.training and norm.track_running_stats):
+        return
+    norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum
+    if momentum is None:  # the average over all batches
+        momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
+    running = norm.running_mean, norm.running_var
+    for old, new in zip(running, (mean, var * (count / (count - 1)))):
+        old.copy_(torch.lerp(old.to(new.dtype), new, momentum))
+
+
+def _synchronize(moments: Sequence[Moments], norms: Sequence[_BatchNorm],
+                 count: int) -> tuple[list[Moments], Tensor | int]:
+    """Return moments over all processes' maps, and over how many values.
+
+    One exchange serves all norms of a layer, where each used to have one.
+    """
+    synchronized = [norm for norm in norms
+                    if isinstance(norm, nn.SyncBatchNorm) and norm.training]
+    if not (synchronized and distributed.is_available()
+            and distributed.is_initialized()):
+        if count == 1:
+            raise ValueError(
+                'Expected more than 1 value per channel when training: batch norm '
+                'cannot tell the variance of one. Give larger pictures or '
+                'batches, or set norm_eval=True.')
+        return list(moments), count
+    means, variances = (torch.cat(vectors) for vectors in zip(*moments))
+    own = torch.cat([means.new_tensor([count]), means, variances])
+    every = _Gather.apply(own, synchronized[0].process_group)
+    counts, every = every[:, :1].detach(), every[:, 1:]
+    share = counts / counts.sum()
+    means, variances = every.chunk(2, 1)
+    mean = (share * means).sum(0)
+    var = (share * (variances + (means - mean).square())).sum(0)
+    return list(zip(mean.chunk(len(moments)), var.chunk(len(moments)))), \
+        counts.sum()
+
+
+class _Gather(Function):
+    """Every process's vector, (processes, n); gradients go back to each."""
+
+    @staticmethod
+    def forward(ctx, own: Tensor, group) -> Tensor:
+        ctx.group = group
+        every = [torch.empty_like(own)
+                 for _ in range(distributed.get_world_size(group))]
+        distributed.all_gather(every, own, group)
+        return torch.stack(every)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        grad = grad.contiguous()
+        distributed.all_reduce(grad, group=ctx.group)
+        return grad[distributed.get_rank(ctx.group)], None

@@ -1,0 +1,114 @@
+"""The one place that decides whether PyTorch's own operators run, or faster ones."""
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+# torch 2.1 cannot tell; there, the compiler sees what eager mode runs.
+_is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+_plain = ContextVar('plain', default=os.environ.get('MMFASTVIT_PLAIN', '0') != '0')
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Let PyTorch's own operators run all functions of ``ops``.
+
+    The environment variable ``MMFASTVIT_PLAIN=1`` does the same for a whole program.
+
+    Example:
+        >>> with ops.plain():
+        ...     features = model(x)
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def runs_plain() -> bool:
+    """Whether PyTorch's own operators run: on request, or because something watches.
+
+    Compilers, exporters and tracers record operators. ``torch.func`` and forward-mode
+    differentiation have rules for PyTorch's own alone.
+    """
+    return (_is_compiling() or torch.jit.is_tracing() or _plain.get()
+            or torch._C._functorch.peek_interpreter_stack() is not None
+            or forward_ad._current_level >= 0)
+
+
+def dispatched(plain_form: Callable) -> Callable:
+    """Let faster forms of a function be registered, and choose between them.
+
+    The decorated function is the plain form: PyTorch's own operators, and what every
+    other form has to equal. It stays callable as ``function.plain``.
+
+    Example:
+        >>> @dispatched
+        ... def gelu(x):
+        ...     return F.gelu(x)
+        >>> @gelu.faster(takes=lambda x: x.device.type == 'cpu')
+        ... def _gelu_on_cpus(x): ...
+    """
+    forms: list[tuple[Callable, Callable]] = []
+
+    @wraps(plain_form)
+    def run(*args, **kwargs):
+        if not runs_plain():
+            for takes, form in forms:
+                if takes(*args, **kwargs):
+                    return form(*args, **kwargs)
+        return plain_form(*args, **kwargs)
+
+    def faster(takes: Callable[..., bool]) -> Callable[[Callable], Callable]:
+        def register(form: Callable) -> Callable:
+            forms.append((takes, form))
+            return form
+        return register
+
+    run.plain, run.faster = plain_form, faster
+    return run
+
+
+def is_cpu(x: Tensor) -> bool:
+    """Whether forms for CPUs take ``x``.
+
+    Not under autocast, which would choose other dtypes for what a backward pass
+    computes again than the forward pass had.
+    """
+    return x.device.type == 'cpu' and not _is_autocast()
+
+
+def _is_autocast() -> bool:
+    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4
+        return torch.is_autocast_enabled('cpu')
+    return torch.is_autocast_cpu_enabled()
+
+
+def twice_differentiable(backward: Callable) -> Callable:
+    """Decorate the ``backward`` of an autograd function that knows its plain form.
+
+    Where a second derivative may follow (``create_graph=True``), that is
+    differentiated instead. The function has ``inputs(ctx)``, which returns its
+    arguments, None for what is no tensor, and ``plain(ctx, *inputs)``, its output by
+    PyTorch's own operators.
+    """
+    @wraps(backward)
+    def run(ctx, *grads):
+        if not torch.is_grad_enabled():
+            return backward(ctx, *grads)
+        needed, function = ctx.needs_input_grad, ctx._forward_cls
+        # Views, so that a gradient ends here: one input may be made of another.
+        inputs = [x.view_as(x) if wanted else x
+                  for x, wanted in zip(function.inputs(ctx), needed)]
+        found = iter(torch.autograd.grad(
+            function.plain(ctx, *inputs),
+            [x for x, wanted in zip(inputs, needed) if wanted], grads,
+            create_graph=True, allow_unused=True))
+        return tuple(next(found) if wanted else None for wanted in needed)
+    return run

@@ -1,0 +1,154 @@
+"""What the models compute, each function by PyTorch's own operators.
+
+These bodies are what a function means. Faster forms stand in for them where nothing
+can tell the difference but a clock (:mod:`mmfastvit.ops.dispatch`).
+"""
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .dispatch import dispatched
+
+Pair = tuple[int, int]
+Moments = tuple[Tensor, Tensor]  # mean and biased variance, each (C,)
+
+
+@dispatched
+def gelu(x: Tensor, inplace: bool = False) -> Tensor:
+    """Return the exact GELU of ``x``, of any shape.
+
+    Args:
+        inplace: Whether, in inference, the result may take the memory of ``x``.
+    """
+    return F.gelu(x)
+
+
+@dispatched
+def add(x: Tensor, y: Tensor, inplace: bool = False) -> Tensor:
+    """Return x + y, of one shape.
+
+    Args:
+        inplace: Whether, in inference, the result may take the memory of ``y``.
+    """
+    return x + y
+
+
+@dispatched
+def conv2d(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
+           stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
+           groups: int = 1) -> Tensor:
+    """Map (B, C, H, W) -> (B, C', H', W'), as ``F.conv2d`` does.
+
+    Args:
+        kernel: (C', C / groups, k, k).
+        bias: (C',).
+    """
+    return F.conv2d(x, kernel, bias, stride, padding, dilation, groups)
+
+
+@dispatched
+def gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
+                stride: Pair = (1, 1), padding: Pair = (0, 0),
+                dilation: Pair = (1, 1), groups: int = 1,
+                inplace: bool = False) -> Tensor:
+    """Return conv2d(gelu(x)), (B, C, H, W) -> (B, C', H', W').
+
+    Args:
+        inplace: Whether, in inference, ``x`` may be overwritten.
+    """
+    return F.conv2d(F.gelu(x), kernel, bias, stride, padding, dilation, groups)
+
+
+@dispatched
+def linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Map (..., C) -> (..., C'), as ``F.linear`` does.
+
+    Args:
+        kernel: (C', C).
+        bias: (C',).
+    """
+    return F.linear(x, kernel, bias)
+
+
+@dispatched
+def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+                 bias_2: Tensor, inplace: bool = False) -> Tensor:
+    """Map (B, C, H, W) -> (B, C', H, W): a 1x1 convolution, a GELU, and another.
+
+    Args:
+        kernel_1: (hidden, C, 1, 1).
+        bias_1: (hidden,).
+        kernel_2: (C', hidden, 1, 1).
+        bias_2: (C',).
+        inplace: Whether, in inference, ``x`` may be overwritten.
+    """
+    return F.conv2d(F.gelu(F.conv2d(x, kernel_1, bias_1)), kernel_2, bias_2)
+
+
+@dispatched
+def pick(x: Tensor, stride: Pair) -> Tensor:
+    """Return every stride-th row and column of (B, C, H, W), from the first on."""
+    return x[:, :, ::stride[0], ::stride[1]]
+
+
+@dispatched
+def in_strips(layers: Callable[..., Tensor], x: Tensor, growth: float, stride: int,
+              *parameters: Tensor) -> Tensor:
+    """Return layers(x, *parameters), (B, C, H, W) -> (B, C', H/stride, W/stride).
+
+    Args:
+        layers: Row i of what they return may depend on the rows (i - 1) * stride
+            to (i + 1) * stride - 1 of the images.
+        x: Images.
+        growth: Values of the layers' largest map, for each of ``x``.
+        stride: Of all layers together.
+        parameters: All that a gradient is to reach, but ``x``.
+    """
+    return layers(x, *parameters)
+
+
+@dispatched
+def moments(x: Tensor) -> Moments:
+    """Return mean and biased variance (C,) of (B, C, H, W), at least float32."""
+    variance, mean = torch.var_mean(widen(x), (0, 2, 3), correction=0)
+    return mean, variance
+
+
+@dispatched
+def sum_by_moments(
+        maps: Sequence[Tensor],
+        combine: Callable[..., tuple[Tensor, list[Tensor], list[Tensor]]],
+        parameters: Sequence[Tensor]) -> Tensor:
+    """Return offset + the sum of weight * (map - centre), (B, C, H, W).
+
+    Args:
+        maps: Of one shape (B, C, H, W).
+        combine: From a list of each map's moments, and the parameters, to ``offset``
+            (C,), and of each map its ``weight`` and ``centre``, each (C,). The latter
+            get no gradient.
+        parameters: What else the vectors depend on.
+    """
+    return weighted_sum(maps, *combine([moments(x) for x in maps], parameters))
+
+
+def weighted_sum(maps: Sequence[Tensor], offset: Tensor, weights: Sequence[Tensor],
+                 centres: Sequence[Tensor]) -> Tensor:
+    """Return offset + the sum of weight * (map - centre), in the maps' dtype."""
+    for weight, centre in zip(weights, centres):
+        offset = offset - weight * centre
+    total = torch.addcmul(by_channel(offset), maps[0], by_channel(weights[0]))
+    for weight, x in zip(weights[1:], maps[1:]):
+        total = total.addcmul_(x, by_channel(weight))
+    return total.to(maps[-1].dtype)
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return ``x`` in float32, or unchanged if it is wider already."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def by_channel(vector: Tensor) -> Tensor:
+    """(C,) -> (C, 1, 1), to go with (B, C, H, W)."""
+    return vector[:, None, None]

@@ -1,0 +1,26 @@
+"""Maps in channels_last through views that PyTorch sees as contiguous."""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def is_channels_last(x: Tensor) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def rows(x: Tensor) -> Tensor:
+    """(B, C, H, W) in channels_last -> (pixels, C), the same memory."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def by_pixel(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+    """Run an elementwise function on maps of one shape (B, C, H, W).
+
+    In channels_last it sees (B, H, W, C), tensors of any other kind as they are.
+    PyTorch runs oneDNN's GELU, five to ten times as fast as its own, on contiguous
+    tensors only.
+    """
+    if not all(map(is_channels_last, maps)):
+        return function(*maps)
+    return function(*(x.permute(0, 2, 3, 1) for x in maps)).permute(0, 3, 1, 2)

@@ -1,0 +1,92 @@
+"""GELU by the faster kernel, and computed again in the backward pass."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from .dispatch import twice_differentiable
+from .functions import feed_forward, gelu, gelu_conv2d
+from .gelu_backward import gelu_backward, gelu_backward_
+from .layouts import by_pixel
+from .overwriting import overwrites
+
+
+@gelu.faster(takes=lambda x, inplace=False: True)
+def _gelu(x: Tensor, inplace: bool = False) -> Tensor:
+    if not overwrites():
+        return _GELU.apply(x)
+    if not inplace:
+        return by_pixel(F.gelu, x)
+    by_pixel(torch.ops.aten.gelu_, x)
+    return x
+
+
+@gelu_conv2d.faster(takes=lambda *args, **kwargs: True)
+def _gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
+                 stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups: int = 1,
+                 inplace: bool = False) -> Tensor:
+    """The output of GELU, the widest map of a block, is not kept."""
+    if overwrites():
+        return F.conv2d(gelu(x, inplace), kernel, bias, stride, padding, dilation,
+                        groups)
+    return _GELUConv2d.apply(x, kernel, bias, stride, padding, dilation, groups)
+
+
+@feed_forward.faster(takes=lambda *args, **kwargs: True)
+def _feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+                  bias_2: Tensor, inplace: bool = False) -> Tensor:
+    return gelu_conv2d(F.conv2d(x, kernel_1, bias_1), kernel_2, bias_2, inplace=True)
+
+
+class _GELU(Function):
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return by_pixel(F.gelu, x)
+
+    @staticmethod
+    def inputs(ctx):
+        return ctx.saved_tensors
+
+    @staticmethod
+    def plain(ctx, x):
+        return gelu.plain(x)
+
+    @staticmethod
+    @twice_differentiable
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        return gelu_backward(grad, x)
+
+
+class _GELUConv2d(Function):
+
+    @staticmethod
+    def forward(ctx, x, kernel, bias, *options):
+        ctx.options = options
+        ctx.save_for_backward(x, kernel, bias)
+        return F.conv2d(by_pixel(F.gelu, x), kernel, bias, *options)
+
+    @staticmethod
+    def inputs(ctx):
+        return *ctx.saved_tensors, *[None] * len(ctx.options)
+
+    @staticmethod
+    def plain(ctx, x, kernel, bias, *_):
+        return gelu_conv2d.plain(x, kernel, bias, *ctx.options)
+
+    @staticmethod
+    @twice_differentiable
+    def backward(ctx, grad):
+        x, kernel, bias = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.options
+        # Autocast may have run the convolution in another dtype than x's.
+        activation = by_pixel(F.gelu, x).to(grad.dtype)
+        kernel = kernel.to(grad.dtype)
+        grad_x, grad_kernel, grad_bias = torch.ops.aten.convolution_backward(
+            grad, activation, kernel, None if bias is None else [len(kernel)], stride,
+            padding, dilation, False, (0, 0), groups, ctx.needs_input_grad[:3])
+        if grad_x is not None:
+            grad_x = gelu_backward_(grad_x.to(x.dtype), x)
+        return grad_x, grad_kernel, grad_bias, *[None] * len(ctx.options)

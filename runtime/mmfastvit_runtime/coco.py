@@ -1,0 +1,82 @@
+"""Predictions as COCO results, which evaluators and annotation tools read."""
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import PredictionError
+from .prediction import Prediction
+
+Result = dict[str, Any]
+
+
+def to_results(found: Prediction, image_id: int, file_name: str) -> list[Result]:
+    """Return one entry for each object, class in the picture, or class.
+
+    ``category_id`` is the data set's own where the file knows it, else the label + 1.
+    ``file_name`` and ``category`` stand in each entry, too.
+
+    Args:
+        found: In one picture.
+        image_id: Of the picture.
+        file_name: Of the picture.
+
+    Raises:
+        PredictionError: Feature maps, or masks without pycocotools.
+    """
+    metadata = found.metadata
+    task, classes = metadata['task'], metadata['classes']
+    ids = metadata.get('category_ids') or range(1, len(classes) + 1)
+
+    def entry(label: int, **values) -> Result:
+        return dict(image_id=image_id, file_name=file_name,
+                    category_id=int(ids[label]), category=classes[label], **values)
+
+    if task == 'classification':
+        return [entry(i, score=float(score)) for i, score in enumerate(found['scores'])]
+    if task == 'segmentation':
+        return [entry(label, segmentation=_run_lengths(found['labels'] == label),
+                      score=1.) for label in np.unique(found['labels'])]
+    if task != 'detection':
+        raise PredictionError('Feature maps are no COCO results: leave out --json, or '
+                              'export the whole model.')
+    results = []
+    for i, label in enumerate(found['labels']):
+        left, top, right, bottom = map(float, found['boxes'][i])
+        results.append(entry(label, bbox=[left, top, right - left, bottom - top],
+                             score=float(found['scores'][i])))
+        if 'masks' in found:
+            results[-1]['segmentation'] = _run_lengths(found['masks'][i])
+    return results
+
+
+def write_results(results: Sequence[Result], path: str) -> None:
+    """Write results as JSON, all of them or no file.
+
+    Raises:
+        PredictionError: It cannot be written there.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(list(results)), encoding='utf-8')
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise PredictionError(f'{path} cannot be written: {error}. Name another '
+                              'file.') from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _run_lengths(mask: np.ndarray) -> Result:
+    try:
+        from pycocotools import mask as coco_mask
+    except ImportError as error:
+        raise PredictionError('Masks as JSON need pycocotools: pip install '
+                              'pycocotools.') from error
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return dict(size=list(encoded['size']), counts=encoded['counts'].decode())

@@ -1,0 +1,119 @@
+"""What an exported file says about itself, checked before it is used."""
+import json
+from inspect import signature
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from .errors import PredictionError
+from .pictures import STEPS
+
+TASKS = ('detection', 'segmentation', 'classification', 'features')
+MAX_SIDE = 2**15  # pixels, of pictures that a file may ask for
+
+
+def parse(path: Path, text: str | None) -> dict[str, Any]:
+    """Return a file's metadata.
+
+    Args:
+        path: Of the file, for the message.
+        text: JSON, or None where the file has none.
+
+    Raises:
+        PredictionError: There is none, or it does not say what it has to.
+    """
+    if not text:
+        raise PredictionError(
+            f'{path} holds no metadata of mmfastvit: it was not written by '
+            'tools/export.py, and nothing says how pictures are prepared for it.')
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, f'it is no JSON ({error})') from error
+    if not isinstance(metadata, dict):
+        raise _damaged(path, f'it is a {type(metadata).__name__}, not a dict')
+    for name, (is_right, allowed) in _FIELDS.items():
+        if not is_right(metadata.get(name)):
+            raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
+                           f'{allowed}')
+    classes, palette = metadata['classes'], metadata['palette']
+    if len(palette) < len(classes):
+        raise _damaged(path, f'{len(palette)} colours for {len(classes)} classes')
+    if metadata['task'] == 'detection':
+        for name in ('score_threshold', *(
+                ['mask_threshold'] if 'masks' in metadata['outputs'] else [])):
+            if not _is_share(metadata.get(name)):
+                raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
+                               '0 to 1')
+    return metadata
+
+
+def _damaged(path: Path, why: str) -> PredictionError:
+    return PredictionError(f"{path}'s metadata is damaged: {why}. Export the model "
+                           'again.')
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:80]}…'
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_SIDE
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_side, value))
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_colours(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(colour, list) and len(colour) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in colour)
+        for colour in value)
+
+
+def _are_steps(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= 16 and all(map(_is_step, value))
+
+
+def _is_step(step: Any) -> bool:
+    """Whether a step is one of ``STEPS``, its arguments there and within bounds."""
+    if not isinstance(step, dict) or step.get('type') not in list(STEPS):
+        return False
+    wanted = list(signature(STEPS[step['type']]).parameters)[1:]  # after the picture
+    return set(step) - {'type'} == set(wanted) and all(
+        _ARGUMENTS[name](step[name]) for name in wanted)
+
+
+_ARGUMENTS = {
+    'scale': lambda value: _is_side(value) or _is_size(value),
+    'keep_ratio': lambda value: isinstance(value, bool),
+    'size_divisor': _is_side,
+    'crop_size': _is_size,
+    'edge': lambda value: value in ('short', 'long', 'width', 'height'),
+    'backend': lambda value: value in ('cv2', 'pillow'),
+    'interpolation': lambda value: value in (
+        'nearest', 'bilinear', 'bicubic', 'area', 'lanczos', 'box', 'hamming'),
+}
+_FIELDS = {
+    'task': (lambda value: value in TASKS, ', '.join(TASKS)),
+    'outputs': (lambda value: _are_strings(value) and bool(value), 'names'),
+    'classes': (_are_strings, 'a list of names'),
+    'palette': (_are_colours, 'a list of colours, 3 numbers from 0 to 255 each'),
+    'size': (lambda value: value is None or _is_size(value),
+             f'null, or height and width up to {MAX_SIDE}'),
+    'batch': (lambda value: value is None or _is_side(value), 'null, or a number'),
+    'resize': (_are_steps, f'a list of steps of {", ".join(STEPS)}, with all of their '
+               'arguments'),
+    'category_ids': (lambda value: value is None or isinstance(value, list) and all(
+        type(item) is int for item in value), 'null, or a list of numbers'),
+}

@@ -1,0 +1,85 @@
+"""Where pictures come from: a file, a folder or a video."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import PredictionError
+
+PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def list_pictures(source: str) -> list[Path]:
+    """Return the pictures that ``source`` is or holds, in order of their names.
+
+    Raises:
+        PredictionError: It is not there, or holds none.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    found = sorted(path for path in source.glob('*')
+                   if path.suffix.lower() in PICTURES)
+    if not found:
+        raise PredictionError(
+            f'{source} {"holds no picture" if source.exists() else "is not there"}; '
+            f'give a picture or a folder of them ({", ".join(PICTURES)}), or a video '
+            f'({", ".join(VIDEOS)}).')
+    return found
+
+
+def image_ids(paths: Sequence[Path]) -> list[int]:
+    """Return COCO's ids: the numbers that all names are, or 1, 2, 3."""
+    stems = [path.stem for path in paths]
+    numbers = [int(stem) for stem in stems if stem.isdecimal()]
+    if len(set(numbers)) == len(paths):
+        return numbers
+    return list(range(1, len(paths) + 1))
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video, opened.
+
+    Attributes:
+        count: Frames, as the file says; some files do not know.
+        rate: Frames in a second.
+    """
+
+    path: Path
+    count: int
+    rate: float
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield frames (H, W, 3) uint8, BGR."""
+        capture = cv2.VideoCapture(str(self.path))
+        try:
+            while True:
+                there, frame = capture.read()
+                if not there:
+                    return
+                yield frame
+        finally:
+            capture.release()
+
+
+def open_video(path: Path) -> Video:
+    """Open a video.
+
+    Raises:
+        PredictionError: It is not there, or is no video that OpenCV reads.
+    """
+    capture = cv2.VideoCapture(str(path)) if path.is_file() else None
+    if capture is None or not capture.isOpened():
+        raise PredictionError(f'{path} is not there, or is no video that OpenCV reads.')
+    count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25.
+    capture.release()
+    return Video(path, count, rate)

@@ -1,0 +1,281 @@
+"""The benchmark, and what it must keep finding: ratios within one run, counts."""
+import json
+import mmap
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import ROOT
+from helpers import backbones
+from helpers import build as build_backbone
+from mmfastvit import ArgumentError, FastViT, reparameterize
+from mmfastvit.benchmark import Case, benchmark
+from mmfastvit.benchmark.backbones import check_equal
+from mmfastvit.benchmark.build import build
+from mmfastvit.benchmark.contestants import line_up
+from mmfastvit.benchmark.measure import floor, peak_bytes
+from mmfastvit.benchmark.own_process import OwnProcess
+from mmfastvit.models.reparam import reparameterizable_layers
+from mmfastvit.ops.cpu import strips
+from mmfastvit.utils.errors import ProcessError
+from mmfastvit.utils.timing import measure, turn
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize('mode, expected, share', [
+    ('frozen', 271.6, 0.33), ('live', 445.6, 0.53)])
+def test_saved_activations(mode, expected, share):
+    """Counted, so exact: SA12 at 2x512x512."""
+    timm, _, ours = backbones(Case('sa12', (512, 512), 2, mode, vs_timm=True))
+    assert ours.saved_bytes() / MIB == pytest.approx(expected, abs=0.2)
+    assert timm.saved_bytes() / MIB == pytest.approx(846.2, abs=0.2)
+    assert ours.saved_bytes() < share * timm.saved_bytes()
+
+
+@pytest.mark.parametrize('strip, expected', [
+    (strips.STRIP, 335.6), (np.inf, 383.6)])  # the latter as on GPUs
+def test_saved_activations_without_tiles(strip, expected, monkeypatch):
+    """Where the hidden map exists, what GELU gets is saved."""
+    monkeypatch.setattr(strips, 'STRIP', strip)
+    ours, = backbones(Case('sa12', (512, 512), 2, 'frozen', forms=('train', ),
+                           memory_formats=('contiguous', )))
+    assert ours.saved_bytes() / MIB == pytest.approx(expected, abs=0.1)
+
+
+def at_least(ratio, case, faster, slower, tries=4):
+    """Retry, since other load on the machine can hide a difference."""
+    found = []
+    for _ in range(tries):
+        by_name = {c.name: c.step for c in backbones(case)}
+        timings = measure({name: by_name[name] for name in (slower, faster)},
+                          slower, rounds=3, seconds=0.)
+        found.append(timings[faster].ratio)
+        if found[-1] >= ratio:
+            return
+    pytest.fail(f'{faster} is {found} times as fast as {slower}, not {ratio}')
+
+
+@pytest.mark.parametrize('slower, ratio', [
+    ('timm re-parameterized contiguous', 1.1),
+    # Which is one convolution for each layer, too, but computes the kernels.
+    ('mmfastvit train channels_last', 1.)])
+def test_inference_is_faster(slower, ratio):
+    case = Case('sa12', (512, 512), vs_timm=True)
+    at_least(ratio, case, 'mmfastvit deploy channels_last', slower)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mode, ratio', [('frozen', 1.15), ('live', 1.1)])
+def test_training_is_faster(mode, ratio):
+    case = Case('sa12', (512, 512), 2, mode, vs_timm=True)
+    at_least(ratio, case, 'mmfastvit train channels_last',
+             'timm train form contiguous')
+
+
+@pytest.mark.slow
+def test_equivalent_kernels_cost_little():
+    """At 2x512x512, computing them and their gradients takes 3 % at most."""
+    model, = backbones(Case('sa12', (512, 512), 2, 'frozen', forms=('train', )))
+    layers = [layer for _, layer in reparameterizable_layers(model.model)]
+
+    def forward():
+        return [t for layer in layers for t in layer.kernel_and_bias()]
+
+    def kernels():
+        found = forward()
+        model.model.zero_grad()
+        torch.autograd.backward(found, gradients)
+
+    gradients, shares = [torch.ones_like(t) for t in forward()], []
+    for _ in range(4):  # other load on the machine weighs on one more than the other
+        timings = measure(dict(step=model.step, kernels=kernels), 'step', rounds=5)
+        shares.append(1 / timings['kernels'].ratio)
+        if shares[-1] < 0.03:
+            return
+    pytest.fail(f'Kernels take {shares} of a step, more than 0.03.')
+
+
+def test_memory_grows_no_faster_than_the_pixels():
+    sides = [256, 512, 1024]
+    peaks = []
+    for side in sides:
+        ours, = backbones(Case('sa12', (side, side), forms=('deploy', )))
+        peaks.append(ours.peak_bytes())
+    slope = np.polyfit(2 * np.log(sides), np.log(peaks), 1)[0]
+    assert slope < 1.05
+
+
+def test_peak_memory_is_below_timm_s():
+    timm, _, _, ours = backbones(Case('sa12', (512, 512), vs_timm=True))
+    assert ours.peak_bytes() < 0.5 * timm.peak_bytes()
+
+
+def test_attention_never_holds_a_matrix_of_all_pairs():
+    """At 1600x1600, 2500 tokens: 16 heads' matrices would take 381 MiB."""
+    model = reparameterize(build_backbone('sa12', double=False).eval()).stages[3]
+    x = torch.randn(1, 256, 100, 100)
+
+    def step():
+        with torch.inference_mode():
+            model(x)
+
+    assert peak_bytes(step, torch.device('cpu')) < 100 * MIB
+
+
+def test_floor_counts_every_layer():
+    model = reparameterize(FastViT('sa12', out_norm_cfg=None).eval())
+    x = torch.zeros(1, 3, 256, 256)
+    macs = floor(model, x, bandwidth=float('inf'), rate=1.)
+    # As tools/summary.py counts, less attention's two products and the head.
+    assert macs == pytest.approx(1.927e9, rel=1e-3)
+    assert floor(model, x, bandwidth=1., rate=float('inf')) > 4 * 2 * 64 * 128**2
+
+
+def test_other_maps_are_refused():
+    maps = [np.ones((1, 2, 2, 2))]
+    check_equal(Case(), {'ours int8': [maps[0] * 2], 'this': maps,
+                         'that': [maps[0] * (1 + 1e-6)]})
+    for wrong in (maps[0] * 1.01, np.full_like(maps[0], np.nan), maps[0][..., :1]):
+        with pytest.raises(ArgumentError, match='Times of different results'):
+            check_equal(Case(), dict(this=maps, that=[wrong]))
+
+
+def test_own_processes():
+    """The same weights and maps as in one; what fails there is told here."""
+    case = Case('t8', (64, 64), forms=('deploy', ), vs_timm=True)
+    for entry in line_up(case):
+        here = build(case, entry)
+        with OwnProcess(case, entry) as there:
+            check_equal(case, dict(here=here.take_maps(), there=there.take_maps()))
+            assert there.shape() == here.shape() == (1, 3, 64, 64)
+            assert there.turn(1).seconds > 0
+    with pytest.raises(ArgumentError, match='t9'):
+        OwnProcess(Case('t9'), entry)
+    with OwnProcess(case, entry) as there, \
+            pytest.raises(ProcessError, match='is gone'):
+        there._run(os._exit, 9)
+
+
+@pytest.mark.slow
+def test_own_processes_end_with_their_parent(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('''
+import os
+from mmfastvit.benchmark.contestants import Case, Entry
+from mmfastvit.benchmark.own_process import OwnProcess
+if __name__ == '__main__':
+    there = OwnProcess(Case('t8', (64, 64)), Entry('mmfastvit', 'train', 'contiguous'))
+    print(there._run(os.getpid), flush=True)
+    os.kill(os.getpid(), 9)
+''')
+    done = subprocess.run([sys.executable, script], text=True, stdout=subprocess.PIPE)
+    deadline = time.time() + 30
+    while os.path.exists(f'/proc/{int(done.stdout)}'):
+        assert time.time() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='the system does not tell')
+def test_page_faults_are_counted_for_one_call():
+    """Of new memory, whatever the timer calls to warm up."""
+    pages = 4096
+
+    def touch():
+        memory = mmap.mmap(-1, pages * mmap.PAGESIZE)
+        if hasattr(mmap, 'MADV_NOHUGEPAGE'):
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+        memory[::mmap.PAGESIZE] = bytes(pages)
+
+    for number in (1, 5):
+        assert turn(touch, number).page_faults == pytest.approx(pages, rel=0.1)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(mode='fast'), 'mode fast: allowed are inference'),
+    (dict(forms=()), 'form missing'), (dict(dtype='int8'), 'dtype int8'),
+    (dict(forms=('openvino', ), mode='live'), 'do not train'),
+    (dict(forms=('int8', ), dtype='bfloat16'), 'in float32'),
+    (dict(name='a_config.py', vs_timm=True), 'leave out --vs timm'),
+    (dict(device='nothing'), "device 'nothing' does not work")])
+def test_impossible_cases(changes, message):
+    with pytest.raises(ArgumentError, match=message):
+        Case(**changes)
+
+
+def test_needs_no_mmcv():
+    """The backbone's part runs with torch, mmengine and timm alone."""
+    code = '''
+import sys
+for name in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
+    sys.modules[name] = None
+from mmfastvit.benchmark import Case, benchmark
+print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0., False)))
+'''
+    found = subprocess.run([sys.executable, '-c', code], text=True, check=True,
+                           stdout=subprocess.PIPE).stdout
+    assert found == '4\n'
+
+
+def test_low_precision():
+    results = benchmark(Case('t8', (64, 64), dtype='bfloat16'), 1, 0.,
+                        own_processes=False)
+    assert [r.contestant for r in results] == [
+        'mmfastvit train channels_last', 'mmfastvit deploy channels_last']
+    results = benchmark(Case('t8', (64, 64), 2, 'frozen', 'bfloat16',
+                             forms=('train', )), 1, 0.)
+    assert results[0].saved_bytes > 0 and results[0].peak_bytes > 0
+
+
+@pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')
+def test_exported_contestants():
+    """Both networks, from files that compute the same maps; int8 has its own."""
+    pytest.importorskip('openvino')
+    pytest.importorskip('onnxruntime')
+    results = benchmark(Case('t8', (64, 96), vs_timm=True, forms=(
+        'deploy', 'onnxruntime', 'int8')), 1, 0., own_processes=False)
+    assert [r.contestant for r in results][2:] == [
+        'timm onnxruntime contiguous', 'timm int8 contiguous',
+        'mmfastvit deploy channels_last', 'mmfastvit onnxruntime contiguous',
+        'mmfastvit int8 contiguous']
+    assert all(r.median > 0 for r in results)
+
+
+def test_tool_writes_json_and_a_picture(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'benchmark.py', 't8', '--size',
+         '64', '64x96', '96', '--rounds', '1', '--form', 'deploy', '--vs', 'timm',
+         '--one-process', '--out', tmp_path / 'found'],
+        text=True, stdout=subprocess.PIPE, check=True)
+    assert 'timm re-parameterized contiguous' in done.stdout
+    assert 'time ~ pixels^' in done.stdout
+    content = json.loads((tmp_path / 'found.json').read_text())
+    assert len(content['results']) == 3 * 3
+    assert content['machine']['torch'] == torch.__version__
+    assert (tmp_path / 'found.png').stat().st_size > 10000
+
+
+def test_whole_model(shapes, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f'''
+_base_ = {str(ROOT / 'configs' / 'fpn_fastvit_sa12_shapes.py')!r}
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
+                        dataset=dict(data_root={str(shapes)!r}))
+test_dataloader = dict(num_workers=0, persistent_workers=False,
+                       dataset=dict(data_root={str(shapes)!r}))
+''')
+    result, = benchmark(Case(str(config), mode='live'), 1, 0.)
+    assert result.contestant == 'mmfastvit train channels_last'
+    assert result.shape[1] == 3 and result.saved_bytes > 0
+    forms = ['train', 'deploy']
+    if torch.__version__ >= '2.6':
+        pytest.importorskip('onnxruntime')
+        forms.append('onnxruntime')
+    results = benchmark(Case(str(config), forms=tuple(forms)), 1, 0.,
+                        own_processes=False)
+    assert [r.contestant.split()[1] for r in results] == forms

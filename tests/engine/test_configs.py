@@ -1,0 +1,195 @@
+"""Every config builds, learns and predicts, each under its own scope."""
+import copy
+import re
+
+import pytest
+import torch
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope, init_default_scope
+from torch.testing import assert_close
+
+from conftest import ROOT
+from helpers import build_model, make_batch, randomize
+from mmfastvit import VARIANTS, reparameterize
+from mmfastvit.engine.config import load_config
+from mmfastvit.models.reparam import run_branches
+
+CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
+FAMILIES = [f'{method}_{{}}_{data}.py' for method, data in (
+    ('maskrcnn_fastvit', 'coco'), ('retinanet_fastvit', 'coco'),
+    ('fpn_fastvit', 'ade20k'), ('fastvit', 'in1k'))]
+# What the other variants of a family share with SA12 needs no run of its own.
+RUN = [pytest.param(name, marks=() if re.search('_(t8|sa12|ma36)_', name)
+                    else pytest.mark.slow) for name in CONFIGS]
+
+
+@pytest.fixture(autouse=True)
+def _own_scope():
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_channels_agree_with_the_variant(name):
+    cfg = load_config(ROOT / 'configs' / name)
+    backbone, neck = cfg.model.backbone, cfg.model.neck
+    widths = VARIANTS[backbone.arch].embed_dims
+    if neck.type == 'FastViTNeck':
+        assert neck.in_channels == widths[-1]
+        assert cfg.model.head.in_channels == 2 * widths[-1]
+    else:
+        chosen = backbone.get('out_indices', (0, 1, 2, 3))
+        assert list(neck.in_channels) == [widths[i] for i in chosen]
+    assert 'mmfastvit' in cfg.custom_imports.imports
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_family_is_complete_and_differs_by_its_variant(family):
+    """Nothing but what depends on the variant tells its configs apart."""
+    def without_variant(arch):
+        cfg = load_config(ROOT / 'configs' / family.format(arch)).to_dict()
+        model = cfg['model']
+        assert model['backbone'].pop('arch') == arch
+        model['neck'].pop('in_channels')
+        if 'head' in model:
+            model['head'].pop('in_channels')
+            model['backbone'].pop('drop_path_rate')
+            for key in ('val_dataloader', 'test_dataloader', 'test_pipeline'):
+                cfg.pop(key)
+        cfg.pop('work_dir')
+        return cfg
+    expected = without_variant('sa12')
+    for arch in VARIANTS:
+        assert without_variant(arch) == expected, arch
+
+
+def test_the_paper_s_recipe():
+    """Drop path of each variant, and the sizes before the central crop."""
+    expected = dict(t8=(0., 284), t12=(0., 284), s12=(0., 284), sa12=(0.1, 284),
+                    sa24=(0.1, 284), sa36=(0.2, 269), ma36=(0.35, 269))
+    for arch, (rate, size) in expected.items():
+        cfg = load_config(ROOT / 'configs' / f'fastvit_{arch}_in1k.py')
+        assert cfg.model.backbone.drop_path_rate == rate
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        assert (pipeline[1].scale, pipeline[2].crop_size) == (size, 256)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_everything_but_the_model_builds(name):
+    from mmengine import registry
+    cfg = load_config(ROOT / 'configs' / name)
+    init_default_scope(cfg.default_scope)
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        Compose(dataset.pipeline)
+        with registry.DATASETS.switch_scope_and_registry(None) as datasets:
+            assert datasets.get(dataset.type) is not None
+    registry.VISUALIZERS.build({**cfg.visualizer, 'vis_backends': None,
+                                'name': name})
+    for hook in cfg.get('custom_hooks', []):
+        registry.HOOKS.build(hook)
+
+
+@pytest.mark.parametrize('name', RUN)
+def test_one_training_step(name):
+    cfg, model = build_model(name)
+    model.train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decayed = {id(p): group['weight_decay'] > 0
+               for group in optim_wrapper.param_groups for p in group['params']}
+    data = model.data_preprocessor(make_batch(cfg), True)
+    losses = model(**data, mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        # No decay on norms, biases and layer scales; where custom_keys set the
+        # learning rate of a stage, they replace that rule.
+        if not ('custom_keys' in cfg.optim_wrapper.paramwise_cfg
+                and key.startswith('backbone.')):
+            assert decayed[id(parameter)] == (parameter.ndim > 1), key
+
+
+@pytest.mark.parametrize('name', RUN)
+def test_deploy_form_predicts_the_same(name):
+    cfg, model = build_model(name)
+    test_cfg = model.test_cfg if cfg.default_scope == 'mmdet' else {}
+    test_cfg.get('rcnn', test_cfg)['score_thr'] = 0.
+    randomize(model.eval().backbone)
+    batch = make_batch(cfg)
+    deployed = reparameterize(model)
+    with torch.no_grad(), run_branches(model):
+        expected = model.test_step(copy.deepcopy(batch))
+    actual = deployed.test_step(batch)
+    assert len(actual) == len(expected) == 2
+    for one, other in zip(expected, actual):
+        if cfg.default_scope == 'mmpretrain':
+            assert_close(other.pred_score, one.pred_score, rtol=1e-4, atol=1e-6)
+        elif cfg.default_scope == 'mmseg':
+            assert_close(other.seg_logits.data, one.seg_logits.data,
+                         rtol=1e-4, atol=1e-4)
+        else:
+            assert_detections_close(other.pred_instances, one.pred_instances)
+
+
+def assert_detections_close(actual, expected):
+    """Compare as sets: rounding orders equal scores, and cuts among them."""
+    same = (
+        ((actual.bboxes[:, None] - expected.bboxes).abs() < 0.01).all(-1)  # pixels
+        & ((actual.scores[:, None] - expected.scores).abs() < 1e-4)
+        & (actual.labels[:, None] == expected.labels))
+    assert len(actual) == len(expected) > 0
+    for found, of in ((same.any(1), actual), (same.any(0), expected)):
+        assert found[of.scores > of.scores.min() + 1e-4].all()
+    if 'masks' in expected:
+        # Masks are cut at 0.5; rounding may tip a pixel that lies on it.
+        pairs = zip(*same.nonzero(as_tuple=True))
+        assert all((actual.masks[i] != expected.masks[j]).float().mean() < 1e-3
+                   for i, j in pairs)
+
+
+def test_mmseg_scope():
+    init_default_scope('mmseg')
+    from mmseg.registry import MODELS
+    model = MODELS.build(dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(type='SegDataPreProcessor'),
+        backbone=dict(type='FastViT', arch='t8'),
+        neck=dict(type='FPN', in_channels=[48, 96, 192, 384],
+                  out_channels=32, num_outs=4),
+        decode_head=dict(type='FPNHead', in_channels=[32] * 4,
+                         in_index=[0, 1, 2, 3], channels=16, num_classes=5,
+                         feature_strides=[4, 8, 16, 32]),
+        test_cfg=dict(mode='whole')))
+    out = model.eval()(torch.rand(1, 3, 64, 96), mode='tensor')
+    assert out.shape == (1, 5, 16, 24)
+
+
+def test_mmpretrain_scope():
+    init_default_scope('mmpretrain')
+    from mmpretrain.registry import MODELS
+    model = MODELS.build(dict(
+        type='ImageClassifier',
+        backbone=dict(type='FastViT', arch='sa12', out_indices=(3,),
+                      out_norm_cfg=None),
+        neck=dict(type='FastViTNeck', in_channels=512),
+        head=dict(type='LinearClsHead', in_channels=1024, num_classes=10)))
+    x = torch.rand(2, 3, 64, 64)
+    model.eval()
+    with run_branches(model):
+        out = model(x, mode='tensor')
+    assert out.shape == (2, 10)
+    assert_close(reparameterize(model)(x, mode='tensor'), out)
+
+
+def test_the_readme_config(tmp_path):
+    text = (ROOT / 'README.md').read_text()
+    block = re.search(r'```python\n(_base_.*?)```', text, re.S)[1]
+    assert len(block.splitlines()) == 8
+    (tmp_path / 'mine.py').write_text(block)
+    cfg, model = build_model(tmp_path / 'mine.py')
+    with torch.no_grad():
+        assert len(model.eval().test_step(make_batch(cfg))) == 2

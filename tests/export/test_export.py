@@ -1,0 +1,65 @@
+"""A file is kept only if it computes what PyTorch computes."""
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+from helpers import (  # noqa: E402
+    shapes_case,
+)
+from mmfastvit import (  # noqa: E402
+    ArgumentError,
+    CheckpointError,
+)
+from mmfastvit.export import Options, Quantization, export, verification  # noqa: E402
+
+# One process for all: exports take longest, and are made once for each kind.
+pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
+    torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
+SLOW = pytest.mark.slow
+
+
+def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    monkeypatch.setitem(verification.TOLERANCES, 'scores', -1.)
+    with pytest.raises(CheckpointError, match='computes something else'):
+        export(cfg, str(checkpoint), str(tmp_path / 'out' / 'model.onnx'))
+    DefaultScope._instance_dict.clear()
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+@pytest.mark.parametrize('name, options, message', [
+    ('model.pt2', dict(quantization=Quantization('int8')), 'OpenVINO'),
+    ('model.onnx', dict(quantization=Quantization('int4')), 'int8'),
+    ('model.onnx', dict(quantization=Quantization('int8'), backbone_only=True),
+     'metric'),
+    ('model.tflite', {}, '.onnx'),
+    ('model.onnx', dict(opset=10), '11 to 20'),
+    ('model.onnx', dict(format='openvino'), '.xml'),
+    ('model.pt2', dict(opset=18), 'leave it out'),
+    ('model.mlpackage', {}, '--static'),
+    ('checkpoint/model.onnx', {}, 'cannot be written')])
+def test_bad_targets(name, options, message, shapes, tmp_path):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    (tmp_path / 'checkpoint').write_text('a file, no folder')
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ArgumentError, match=message):
+        export(cfg, str(checkpoint), str(tmp_path / name), Options(**options))
+    DefaultScope._instance_dict.clear()
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_libraries_raise_is_said(shapes, tmp_path, monkeypatch):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    before = set(tmp_path.iterdir())
+
+    def fails(*args, **kwargs):
+        raise RuntimeError('aten::new is unknown\nand more')
+    monkeypatch.setattr(torch.export, 'export', fails)
+    with pytest.raises(ArgumentError, match='leave as onnx: aten::new is unknown Exp'):
+        export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'))
+    DefaultScope._instance_dict.clear()
+    assert set(tmp_path.iterdir()) == before

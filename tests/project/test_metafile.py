@@ -1,0 +1,63 @@
+"""model-index.yml and what it imports, as MIM and MMEngine read them."""
+from pathlib import Path
+
+import pytest
+from mmengine.fileio import load
+
+import mmfastvit
+from conftest import ROOT
+from helpers import ALL, macs_by_hand
+from mmfastvit import reparameterize
+from mmfastvit.apis.summarize import Classifier
+from mmfastvit.models.fastvit.weights import PUBLISHED
+
+MIM = Path(mmfastvit.__file__).parent / '.mim'
+IMPORTS = load(MIM / 'model-index.yml')['Import']
+METAFILES = [load(MIM / path) for path in IMPORTS]
+MODELS = {model['Name']: model for file in METAFILES for model in file['Models']}
+
+
+def test_every_metafile_is_imported():
+    found = {path.relative_to(ROOT / 'configs')
+             for path in (ROOT / 'configs').rglob('metafile.yml')}
+    assert {Path(path).relative_to('configs/fastvit') for path in IMPORTS} == found
+
+
+def test_every_published_figure_has_an_entry():
+    assert sum(len(file['Models']) for file in METAFILES) == len(MODELS)
+    large = ['sa12', 'sa24', 'sa36', 'ma36']  # what the paper trains
+    assert set(MODELS) == {
+        'fastvit_sa12_distilled_in1k', *(f'fastvit_{arch}_in1k' for arch in ALL),
+        *(f'maskrcnn_fastvit_{arch}_coco' for arch in large),
+        *(f'fpn_fastvit_{arch}_ade20k' for arch in large)}
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_entry(name):
+    model = MODELS[name]
+    assert model['Config'] == f'configs/fastvit/{name}.py'
+    assert (MIM / model['Config']).is_file()
+    collections = [c['Name'] for file in METAFILES for c in file['Collections']]
+    assert model['In Collection'] in collections
+    # Nobody may take another's figure for that of weights trained here.
+    assert 'Weights' not in model
+    source = 'reference' if name.endswith('in1k') else 'paper'
+    metrics = [metric for result in model['Results']
+               for metric in result['Metrics']]
+    assert metrics
+    assert all(metric.startswith(f'{source} ') for metric in metrics)
+
+
+@pytest.mark.parametrize('arch', ALL)
+def test_parameters_and_flops(arch):
+    model = reparameterize(Classifier(arch))
+    for name in (f'fastvit_{arch}_in1k', f'fastvit_{arch}_distilled_in1k'):
+        if name in MODELS:
+            metadata = MODELS[name]['Metadata']
+            assert metadata['Parameters'] == sum(
+                p.numel() for p in model.parameters())
+            # What tools/summary.py counts (test_summary.py).
+            assert metadata['FLOPs'] == macs_by_hand(arch, 256, train=0)
+            kind = 'in1k_distilled' if 'distilled' in name else 'in1k'
+            assert MODELS[name]['Converted From']['Weights'] \
+                == PUBLISHED[f'apple://{kind}'].format(arch=arch)

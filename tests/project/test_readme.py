@@ -1,0 +1,92 @@
+"""README's commands, read out of it, run one after the other."""
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import ROOT
+from helpers import ENVIRONMENT, SMALL, build_timm
+from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
+
+COMMANDS = re.findall(r'^    ((?:python|torchrun|make) .*)$',
+                      (ROOT / 'README.md').read_text(), re.M)
+# What makes a command's data small; it computes all the same. Pictures of 64
+# pixels stay that size, and weights cannot be fetched.
+TINY = {
+    'shapes': ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1'],
+    'coco': ['train_cfg.max_epochs=1', 'model.backbone.init_cfg=None',
+             'train_dataloader.dataset.pipeline.2.scale=(96,64)',
+             'val_dataloader.dataset.pipeline.1.scale=(96,64)',
+             'test_dataloader.dataset.pipeline.1.scale=(96,64)'],
+}
+TRAINS = ('train.py', 'test.py', 'visualize.py', 'browse_dataset.py',
+          'reparameterize.py', 'export.py')
+
+
+def options(command):
+    """Return what to append to a command."""
+    if not any(f'tools/{tool}' in command for tool in TRAINS):
+        return []
+    tiny = next((TINY[name] for name in TINY if f'_{name}.py' in command), [])
+    return ['--cfg-options', *tiny, *SMALL] if tiny else []
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A checkout with small data where README wants it."""
+    folder = tmp_path_factory.mktemp('checkout')
+    for name in ('configs', 'tools'):
+        (folder / name).symlink_to(ROOT / name)
+    shapes = generate_shapes(folder / 'data' / 'shapes', ShapesSpec(4, 2, 64))
+    coco = folder / 'data' / 'coco'
+    (coco / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (coco / f'{split}2017').symlink_to(shapes / split)
+        content = json.loads(
+            (shapes / 'annotations' / f'instances_{split}.json').read_text())
+        for category, name in zip(content['categories'],
+                                  ('person', 'bicycle', 'car')):
+            category['name'] = name
+        (coco / 'annotations' / f'instances_{split}2017.json').write_text(
+            json.dumps(content))
+    torch.save(build_timm('sa12').state_dict(), folder / 'fastvit_sa12.pth.tar')
+    return folder
+
+
+def test_nothing_is_missed():
+    assert len(COMMANDS) > 10
+    tools = {path.name for path in (ROOT / 'tools').glob('*.py')}
+    named = {name for command in COMMANDS
+             for name in re.findall(r'tools/(\w+\.py)', command)}
+    assert named | {'make_environment.py'} == tools
+
+
+@pytest.mark.slow
+def test_commands(folder):
+    for command in COMMANDS:
+        if command.startswith('make'):  # CI and people run those
+            subprocess.run(['make', '-n', *command.split('#')[0].split()[1:]],
+                           cwd=ROOT, check=True, stdout=subprocess.PIPE)
+            continue
+        words = shlex.split(command)
+        if 'generate_shapes' in command:
+            words += ['--num-train', '4', '--num-val', '2', '--image-size', '64']
+        if 'benchmark' in command:
+            words += ['--rounds', '1']
+        if words[0] == 'torchrun':
+            words[:1] = [sys.executable, '-m', 'torch.distributed.run']
+        else:
+            words[0] = sys.executable
+        result = subprocess.run(
+            [*words, *options(command)], cwd=folder, env=ENVIRONMENT, text=True,
+            timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert result.returncode == 0, f'{command}\n{result.stdout}'
+    for path in ('pictures/data', 'pictures/test', 'pictures/val'):
+        assert list((folder / path).glob('*.png'))
+    for path in ('pictures/curves.png', 'deploy.pth', 'deploy.py',
+                 'fastvit_sa12.safetensors'):
+        assert (folder / path).stat().st_size > 0
