@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from mmfastvit.checkpoints.load import load_weights
 from mmfastvit.checkpoints.read import latest_checkpoint, load_from_path_or_url
@@ -102,7 +103,11 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     batch = 1 if task == 'detection' or is_static(options, kind) else None
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
-    pictures = _pictures(runner, options.size)
+    dataset = _test_data(runner)
+    ids = getattr(dataset, 'cat_ids', None)  # of COCO's layout: the labels' own
+    if ids and len(ids) == len(metadata['classes']):
+        metadata['category_ids'] = list(ids)
+    pictures = _pictures(dataset, options.size)
     # 2, if any: 1 would be taken as fixed
     example = pictures[0].repeat(batch or 2, 1, 1, 1)
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
@@ -181,17 +186,22 @@ def _classes(cfg: Config, checkpoint: str, model: nn.Module
                      for colour in palette[:len(classes)]]
 
 
-def _pictures(runner: Runner, size: tuple[int, int] | None) -> list[Tensor]:
-    """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
-
-    Of the test data set, or where it is not there, generated.
-    """
+def _test_data(runner: Runner) -> Dataset | None:
+    """Return the test data set, None where it is not there."""
     try:
         check_data(runner.cfg, 'test')
-        dataset = runner.test_dataloader.dataset
-        pictures = [dataset[i]['inputs'] for i in range(min(2, len(dataset)))]
     except DataError:
-        pictures = []
+        return None
+    return runner.test_dataloader.dataset
+
+
+def _pictures(dataset: Dataset | None, size: tuple[int, int] | None) -> list[Tensor]:
+    """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
+
+    Of the test data set, or without one, generated.
+    """
+    count = 0 if dataset is None else min(2, len(dataset))
+    pictures = [dataset[i]['inputs'] for i in range(count)]
     if not pictures:
         random = np.random.RandomState(0)
         pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)

@@ -1,8 +1,16 @@
 import pytest
 import torch
+from torch.testing import assert_close
 
 from helpers import ALL
-from mmfastvit import VARIANTS, ArgumentError, FastViT, FastViTNeck, reparameterize
+from mmfastvit import (
+    VARIANTS,
+    ArgumentError,
+    FastViT,
+    FastViTNeck,
+    load_pretrained,
+    reparameterize,
+)
 from mmfastvit.models.fastvit.variants import resolve_arch
 
 # With the 1000-class head: as trained, and as the reference re-parameterizes.
@@ -57,8 +65,8 @@ def test_arch_as_dict():
 @pytest.mark.parametrize('arch, message', [
     ('sa13', 't8, t12, s12, sa12, sa24, sa36, ma36'),
     (dict(depths=(1, 1, 1, 1)), r"lacks \['embed_dims', 'mlp_ratio'"),
-    (dict(depths=(1,), embed_dims=(8,), mlp_ratio=3,
-          token_mixers=('repmixer',)), '4 stages'),
+    (dict(depths=(1, 1), embed_dims=(8,), mlp_ratio=3,
+          token_mixers=('repmixer',) * 2), 'has 1 entries, depths='),
     (dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio=3,
           token_mixers=('repmixer',) * 3 + ('attention',)), 'heads of 32'),
     (dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio=3,
@@ -69,7 +77,7 @@ def test_arch_as_dict():
           token_mixers=('repmixer',) * 4), 'positive integers'),
     (dict(width=3), 'unknown'),
     (dict(depths=4, embed_dims=(8, 8, 8, 8), mlp_ratio=3,
-          token_mixers=('repmixer',) * 4), 'one for each stage'),
+          token_mixers=('repmixer',) * 4), 'one entry for each stage'),
     (dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio='3',
           token_mixers=('repmixer',) * 4), 'positive number'),
 ])
@@ -81,3 +89,30 @@ def test_bad_arch(arch, message):
 def test_arch_of_another_type():
     with pytest.raises(ArgumentError, match='give a name'):
         resolve_arch(12)
+
+
+@pytest.mark.parametrize('stages', [3, 5])
+def test_other_numbers_of_stages(stages, tmp_path):
+    """Features, freezing, folding, weights: nothing takes four for granted."""
+    widths = (32, 64, 128, 256, 512)[:stages]
+    arch = dict(depths=(1, 1, 2, 1, 1)[:stages], embed_dims=widths, mlp_ratio=2,
+                token_mixers=('repmixer', ) * (stages - 1) + ('attention', ))
+    model = FastViT(arch, out_indices=range(stages), frozen_stages=stages).eval()
+    assert model.strides == (4, 8, 16, 32, 64)[:stages]
+    assert model.out_channels == widths
+    x = torch.rand(1, 3, 100, 70)
+    features = model(x)
+    assert [f.shape[1:] for f in features] == [
+        (c, -(-100 // s), -(-70 // s)) for c, s in zip(widths, model.strides)]
+    assert not any(p.requires_grad for n, p in model.named_parameters()
+                   if not n.startswith('out_norms'))
+    assert_close(reparameterize(model)(x), features, rtol=1e-4, atol=1e-4)
+    dense = FastViT(arch)
+    assert dense.out_indices == tuple(range(min(4, stages)))
+    torch.save(model.state_dict(), tmp_path / 'own.pth')
+    report = load_pretrained(dense, tmp_path / 'own.pth')
+    assert bool(report.left_out) == (stages > 4)  # the fifth stage is not built
+    with pytest.raises(ArgumentError, match=rf'outside -1…{stages}'):
+        FastViT(arch, frozen_stages=stages + 1)
+    with pytest.raises(ArgumentError, match=f'out of .*{stages - 1}\\)'):
+        FastViT(arch, out_indices=(stages, ))
