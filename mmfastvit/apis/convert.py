@@ -20,7 +20,8 @@ class ConversionReport:
 
     source: str
     out: str
-    names: str
+    format: str
+    owner: str
     fused: bool
     arch: str
     num_classes: int | None
@@ -32,7 +33,7 @@ class ConversionReport:
         head = (f'classifier of {self.num_classes} classes' if self.num_classes
                 else 'backbone')
         text = (f'{self.source}: FastViT-{self.arch.upper()}, {form}, under '
-                f'{self.names} names.\n{self.out}: {head}, '
+                f'{self.owner} names.\n{self.out}: {head}, '
                 f'{self.written} tensors, complete.')
         if self.left_out:
             text += f'\nLeft out {len(self.left_out)}: {shorten(self.left_out)}'
@@ -89,8 +90,9 @@ def convert_checkpoint(source: str, out: str,
                       unfinished, metadata=dict(format='pt', arch=arch))
         else:
             torch.save(dict(state_dict=weights, meta=dict(arch=arch)), unfinished)
-    return ConversionReport(str(source), str(out), converted.names, converted.fused,
-                            arch, num_classes, len(weights), tuple(left_out))
+    return ConversionReport(str(source), str(out), converted.format, converted.owner,
+                            converted.fused, arch, num_classes, len(weights),
+                            tuple(left_out))
 
 
 def _expected(arch: str, fused: bool, weights: dict, num_classes: int | None) -> dict:

@@ -12,14 +12,16 @@ class Converted:
     """A checkpoint under our names.
 
     Attributes:
-        names: Whose key names the file uses, ``"Apple's"`` for example.
+        format: Whose key names the file uses, ``'apple'`` for example.
+        owner: The same for messages, ``"Apple's"``.
         fused: Whether it is in deploy form.
         backbone: The tensors of the backbone.
         classifier: Those of neck and head, as ``neck.*`` and ``head.*``.
         ignored: Keys of neither, the other parts of a detector for example.
     """
 
-    names: str
+    format: str
+    owner: str
     fused: bool
     backbone: StateDict
     classifier: StateDict

@@ -23,7 +23,8 @@ class LoadReport:
     """What ``load_pretrained`` did; ``str()`` gives a line to log."""
 
     source: str
-    names: str
+    format: str
+    owner: str
     fused: bool
     loaded: int
     left_out: tuple[str, ...]
@@ -31,7 +32,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         form = 're-parameterized ' if self.fused else ''
-        text = (f'{self.source}: {form}weights under {self.names} names; '
+        text = (f'{self.source}: {form}weights under {self.owner} names; '
                 f'{self.loaded} tensors loaded')
         for what, keys in (('left out', self.left_out),
                            ('not in the file, freshly initialised',
@@ -91,7 +92,8 @@ def load_pretrained(model: nn.Module, source: str,
     if target is not model:
         target.switch_to_deploy()
         model.load_state_dict(target.state_dict())
-    report = LoadReport(source, converted.names, converted.fused, len(weights),
+    report = LoadReport(source, converted.format, converted.owner, converted.fused,
+                        len(weights),
                         (*unused, *converted.classifier, *converted.ignored),
                         tuple(fresh))
     print_log(str(report), logger='current')

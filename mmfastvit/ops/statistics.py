@@ -75,7 +75,10 @@ class _SumByMoments(Function):
         with torch.enable_grad(), keep:
             for vector in sum(ctx.moments, ()):
                 vector.requires_grad_()
-            ctx.vectors = combine(ctx.moments, ctx.parameters)
+            # Leaves of their own: a parameter may stand there twice.
+            ctx.leaves = [p.detach().requires_grad_(p.requires_grad)
+                          for p in ctx.parameters]
+            ctx.vectors = combine(ctx.moments, ctx.leaves)
         ctx.save_for_backward(*maps)
         return weighted_sum(maps, *ctx.vectors)
 
@@ -96,7 +99,7 @@ class _SumByMoments(Function):
         vectors = [(offset, sums[0][1]),
                    *zip(weights, (of_weight for of_weight, _ in sums))]
         vectors = [pair for pair in vectors if pair[0].requires_grad]
-        inputs = [*sum(ctx.moments, ()), *ctx.parameters]
+        inputs = [*sum(ctx.moments, ()), *ctx.leaves]
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
         found = iter(torch.autograd.grad(
             [vector for vector, _ in vectors], wanted, [g for _, g in vectors],

@@ -153,8 +153,8 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
                 'the checkpoint is re-parameterized in part, or incomplete: '
                 f'{error} does not go together with the rest. Convert it again '
                 'from the original.') from error
-    owner = next(text for name, text in _OWNERS.items() if match[name] is not None)
-    return Converted(owner, fused, backbone, classifier, tuple(ignored))
+    fmt = next(name for name in _OWNERS if match[name] is not None)
+    return Converted(fmt, _OWNERS[fmt], fused, backbone, classifier, tuple(ignored))
 
 
 def _rename(name: str) -> str:

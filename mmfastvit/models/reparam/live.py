@@ -88,7 +88,7 @@ class _Combination:
     Asked again, for a second derivative, it leaves running statistics as they are.
 
     Attributes:
-        parameters: Of norms, factors and weights, each once.
+        parameters: Of norms, factors and weights, term by term.
     """
 
     def __init__(self, terms: Terms, residual: bool):
@@ -97,11 +97,10 @@ class _Combination:
         self.terms = [of_map for _, of_map in terms]
         self.residual = residual
         self.tracks = True
-        by_id = {id(tensor): tensor for of_map in self.terms for term in of_map
-                 for tensor in (term.norm.weight, term.norm.bias, term.factor,
-                                term.weight) if tensor is not None}
-        self.parameters = list(by_id.values())
-        self.places = {key: i for i, key in enumerate(by_id)}
+        self.parameters = [
+            tensor for of_map in self.terms for term in of_map
+            for tensor in (term.factor, term.weight, term.norm.weight, term.norm.bias)
+            if tensor is not None]
 
     def __call__(self, moments: Sequence[Moments], parameters: Sequence[Tensor]
                  ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -114,8 +113,10 @@ class _Combination:
             moments: Of each map.
             parameters: ``self.parameters``, or what stands for them.
         """
+        rest = iter(parameters)
+
         def own(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else parameters[self.places[id(tensor)]]
+            return None if tensor is None else next(rest)
 
         norms = [term.norm for of_map in self.terms for term in of_map]
         moments, count = _synchronize(moments, norms, self.count)
