@@ -3,7 +3,7 @@ import argparse
 from itertools import product
 
 from mmfastvit.apis.command_line import positive, run, size
-from mmfastvit.benchmark import Case, benchmark
+from mmfastvit.benchmark import Case, benchmark, operations
 from mmfastvit.benchmark.contestants import DTYPES, FORMS, MEMORY_FORMATS, MODES
 from mmfastvit.benchmark.report import growth, plot, table, write_json
 from mmfastvit.models.fastvit import VARIANTS
@@ -34,12 +34,19 @@ def main() -> None:
                         'directory (default: random weights)')
     parser.add_argument('--rounds', type=positive, default=10,
                         help='turns of each contestant (default: 10)')
+    parser.add_argument('--operations', action='store_true',
+                        help='instead, time each function of mmfastvit.ops beside its '
+                        'plain form, on the CPU')
     parser.add_argument('--one-process', action='store_true',
                         help='run all contestants in this process, where the '
                         'memory that one has freed serves the next')
     parser.add_argument('--out', metavar='NAME',
                         help='write NAME.json and a picture, NAME.png')
     args = parser.parse_args()
+    if args.operations:
+        for case in product(args.names, args.size, args.batch):
+            print(operations.table(operations.measure_operations(*case, args.rounds)))
+        return
     cases = [Case(name, size, batch, args.mode, args.dtype, args.device,
                   tuple(args.form), tuple(args.memory_format),
                   args.vs == 'timm', args.checkpoint)

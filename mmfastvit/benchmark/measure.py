@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.benchmark import Timer
 
 from mmfastvit.utils.timing import Step
 
@@ -130,6 +129,7 @@ class _Layers(TorchDispatchMode):
 
 
 def _fastest(call: Step) -> float:
+    from torch.utils.benchmark import Timer
     timer = Timer('call()', globals={'call': call},
                   num_threads=torch.get_num_threads())
     return min(timer.timeit(1).median for _ in range(10))

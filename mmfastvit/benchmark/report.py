@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 import yaml
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from mmfastvit.engine.config_inheritance import CONFIGS
 from mmfastvit.utils.files import whole_file
@@ -86,7 +93,7 @@ def plot(results: Sequence[Result], path: str) -> None:
     smallest size that was measured.
     """
     sizes = sorted({r.shape[2:] for r in results}, key=prod)
-    known = any(r.case.name in _accuracies() for r in results)
+    known = len({r.case.name for r in results} & set(_accuracies())) > 1
     grows = len(sizes) > 1 or not known
     figure = Figure((5.5 * (known + grows), 4.5), layout='constrained')
     panels = list(figure.subplots(1, known + grows, squeeze=False)[0])
@@ -97,10 +104,15 @@ def plot(results: Sequence[Result], path: str) -> None:
         _plot_accuracy(axes, [r for r in results if r.shape[2:] == sizes[0]])
         axes.set(xscale='log', ylabel='top-1, % (the reference\'s figure)',
                  xlabel='milliseconds at ' + 'x'.join(map(str, sizes[0])))
+        _readable_ticks(axes.xaxis)
     if grows:
         _plot_growth(panels[0], results)
         panels[0].set(xscale='log', yscale='log', ylabel='milliseconds',
                       xlabel='square root of the pixels')
+        _readable_ticks(panels[0].yaxis)
+        sides = [prod(size) ** 0.5 for size in sizes]
+        panels[0].xaxis.set_minor_locator(NullLocator())
+        panels[0].set_xticks(sides, [f'{side:.0f}' for side in sides])
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format='png', dpi=120)
 
@@ -113,9 +125,19 @@ def _plot_accuracy(axes: Axes, results: Sequence[Result]) -> None:
                         for r in known if r.contestant == contestant)
         axes.plot([x for x, _, _ in points], [y for _, y, _ in points], 'o-',
                   label=contestant)
-    for x, y, name in points:  # the last contestant's
-        axes.annotate(name, (x, y), fontsize=8, ha='right', va='bottom')
+    fastest = points  # of the last contestant, to whose points names belong
+    for x, y, name in fastest:
+        axes.annotate(name, (x, y), (-4, 4), textcoords='offset points', fontsize=8,
+                      ha='right', va='bottom')
+    axes.margins(0.08)
     axes.legend(fontsize=7, loc='lower right')
+
+
+def _readable_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter('%g'))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _plot_growth(axes: Axes, results: Sequence[Result]) -> None:

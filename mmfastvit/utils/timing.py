@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.utils.benchmark import Timer
 
 try:
     import resource
@@ -50,6 +49,7 @@ class Timing:
 
 def turn(step: Step, number: int) -> Turn:
     """Call ``step`` a number of times."""
+    from torch.utils.benchmark import Timer  # looks for compilers, and says so
     calls = 0
 
     def counted() -> None:  # the timer warms up by calls of its own
