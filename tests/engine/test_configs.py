@@ -13,6 +13,8 @@ from conftest import ROOT
 from helpers import build_model, make_batch, randomize
 from mmfastvit import VARIANTS, reparameterize
 from mmfastvit.engine.config import load_config
+from mmfastvit.export.detection_sets import DetectionSets, rounded_anew
+from mmfastvit.export.verification import ROUNDINGS
 from mmfastvit.models.reparam import run_branches
 
 CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
@@ -119,36 +121,44 @@ def test_deploy_form_predicts_the_same(name):
     test_cfg = model.test_cfg if cfg.default_scope == 'mmdet' else {}
     test_cfg.get('rcnn', test_cfg)['score_thr'] = 0.
     randomize(model.eval().backbone)
+    if 'retinanet' in name:  # new weights saturate: many scores are 1
+        model.bbox_head.retina_cls.weight.data.mul_(0.1)
     batch = make_batch(cfg)
     deployed = reparameterize(model)
     with torch.no_grad(), run_branches(model):
         expected = model.test_step(copy.deepcopy(batch))
     actual = deployed.test_step(batch)
     assert len(actual) == len(expected) == 2
-    for one, other in zip(expected, actual):
+    for i, (one, other) in enumerate(zip(expected, actual)):
         if cfg.default_scope == 'mmpretrain':
             assert_close(other.pred_score, one.pred_score, rtol=1e-4, atol=1e-6)
         elif cfg.default_scope == 'mmseg':
             assert_close(other.seg_logits.data, one.seg_logits.data,
                          rtol=1e-4, atol=1e-4)
         else:
-            assert_detections_close(other.pred_instances, one.pred_instances)
+            assert_detections_close(model, batch, i, other, one)
 
 
-def assert_detections_close(actual, expected):
-    """Compare as sets: rounding orders equal scores, and cuts among them."""
-    same = (
-        ((actual.bboxes[:, None] - expected.bboxes).abs() < 0.01).all(-1)  # pixels
-        & ((actual.scores[:, None] - expected.scores).abs() < 1e-4)
-        & (actual.labels[:, None] == expected.labels))
-    assert len(actual) == len(expected) > 0
-    for found, of in ((same.any(1), actual), (same.any(0), expected)):
-        assert found[of.scores > of.scores.min() + 1e-4].all()
-    if 'masks' in expected:
-        # Masks are cut at 0.5; rounding may tip a pixel that lies on it.
-        pairs = zip(*same.nonzero(as_tuple=True))
-        assert all((actual.masks[i] != expected.masks[j]).float().mean() < 1e-3
-                   for i, j in pairs)
+def assert_detections_close(model, batch, i, actual, expected):
+    """Compare as sets: roundings decide which of two equal boxes is suppressed."""
+    def arrays(sample):
+        found = sample.pred_instances.numpy()
+        return {name: found[{'boxes': 'bboxes'}.get(name, name)] for name in
+                ('boxes', 'scores', 'labels', 'masks') if name == 'boxes'
+                or name in found}
+
+    assert len(actual.pred_instances) == len(expected.pred_instances) > 0
+    pixels, limit = 0.01, expected.pred_instances.scores.min().item() + 1e-4
+    sets = DetectionSets(arrays(actual), arrays(expected), limit, pixels)
+    with torch.no_grad(), rounded_anew(model):
+        for _ in range(ROUNDINGS):
+            if sets.compared()['boxes'][1] < pixels:
+                break
+            sets.consider(arrays(model.test_step(copy.deepcopy(batch))[i]))
+    found = {name: difference for name, (_, difference) in sets.compared().items()}
+    assert found['boxes'] < pixels and found['scores'] < 1e-4
+    # Masks are cut at 0.5; rounding may tip a pixel that lies on it.
+    assert found.get('masks', 0.) < 1e-3
 
 
 def test_mmseg_scope():

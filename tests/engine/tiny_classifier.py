@@ -1,7 +1,7 @@
 # A classifier that trains in seconds, for tests of training itself. Norms are on
 # running statistics: what does not depend on how a batch is shared out between
 # processes or steps has to come out equal.
-_base_ = '../configs/fastvit_sa12_shapes.py'
+_base_ = '../../configs/fastvit_sa12_shapes.py'
 custom_imports = dict(
     imports=['mmfastvit', 'training_hooks'], allow_failed_imports=False)
 

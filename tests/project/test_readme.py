@@ -12,7 +12,7 @@ from conftest import ROOT
 from helpers import ENVIRONMENT, SMALL, build_timm
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
-COMMANDS = re.findall(r'^    ((?:python|torchrun|make) .*)$',
+COMMANDS = re.findall(r'^    ((?:python|torchrun|make|mmfastvit-predict) .*)$',
                       (ROOT / 'README.md').read_text(), re.M)
 # What makes a command's data small; it computes all the same. Pictures of 64
 # pixels stay that size, and weights cannot be fetched.
@@ -62,7 +62,8 @@ def test_nothing_is_missed():
     tools = {path.name for path in (ROOT / 'tools').glob('*.py')}
     named = {name for command in COMMANDS
              for name in re.findall(r'tools/(\w+\.py)', command)}
-    assert named | {'make_environment.py'} == tools
+    assert any(command.startswith('mmfastvit-predict') for command in COMMANDS)
+    assert named | {'make_environment.py', 'predict.py'} == tools
 
 
 @pytest.mark.slow
@@ -79,6 +80,8 @@ def test_commands(folder):
             words += ['--rounds', '1']
         if words[0] == 'torchrun':
             words[:1] = [sys.executable, '-m', 'torch.distributed.run']
+        elif words[0] == 'mmfastvit-predict':
+            words[:1] = [sys.executable, '-m', 'mmfastvit_runtime.command']
         else:
             words[0] = sys.executable
         result = subprocess.run(
