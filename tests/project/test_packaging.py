@@ -3,14 +3,15 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
 from conftest import ROOT
 
 SOURCES = ['LICENSE', 'MANIFEST.in', 'README.md', 'configs', 'mmfastvit',
-           'model-index.yml', 'pyproject.toml', 'requirements', 'setup.py',
-           'tools']
+           'model-index.yml', 'pyproject.toml', 'requirements', 'runtime',
+           'setup.py', 'tools']
 # Programs for another process; the last line printed is what is asserted.
 BUILD = '''
 from mmengine.config import Config
@@ -109,6 +110,31 @@ def test_the_hub_finds_configs(installed, tmp_path):
                'get_config("mmfastvit::fastvit/maskrcnn_fastvit_sa24_coco.py")'
                '.model.backbone.arch)')
     assert run('-c', program, cwd=tmp_path, path=installed)[-1] == 'sa24'
+
+
+def test_the_runtime_comes_along(installed, tmp_path):
+    """It imports nothing of the project, and has a command."""
+    program = ('import sys; sys.modules.update(dict.fromkeys(("torch", "mmengine", '
+               '"mmfastvit"))); import mmfastvit_runtime.command as c; print(c.__file__)')
+    assert run('-c', program, cwd=tmp_path, path=installed)[-1] \
+        == f'{installed}/mmfastvit_runtime/command.py'
+    scripts, = installed.glob('mmfastvit-*.dist-info/entry_points.txt')
+    assert 'mmfastvit-predict = mmfastvit_runtime.command:main' in scripts.read_text()
+
+
+def test_the_runtime_alone(tmp_path):
+    """Its own wheel holds the same files, and asks for no PyTorch."""
+    shutil.copytree(ROOT / 'runtime', tmp_path / 'runtime')
+    run('-m', 'pip', '-q', '--disable-pip-version-check', 'wheel', '--no-deps',
+        '--no-build-isolation', tmp_path / 'runtime', cwd=tmp_path)
+    wheel, = tmp_path.glob('*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.endswith('.py')}
+        metadata = next(archive.read(name).decode() for name in archive.namelist()
+                        if name.endswith('METADATA'))
+    assert names == {f'mmfastvit_runtime/{path.name}' for path in
+                     (ROOT / 'runtime' / 'mmfastvit_runtime').glob('*.py')}
+    assert 'numpy' in metadata and 'torch' not in metadata
 
 
 def test_without_the_toolboxes(installed, tmp_path):
