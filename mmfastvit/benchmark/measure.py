@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmfastvit.utils.timing import Step
+from mmfastvit.utils.timing import Step, timer_of
 
 
 class SavedBytes:
@@ -129,7 +129,5 @@ class _Layers(TorchDispatchMode):
 
 
 def _fastest(call: Step) -> float:
-    from torch.utils.benchmark import Timer
-    timer = Timer('call()', globals={'call': call},
-                  num_threads=torch.get_num_threads())
+    timer = timer_of(call)
     return min(timer.timeit(1).median for _ in range(10))

@@ -1,7 +1,9 @@
 """How long calls take, from blocks of them that take turns."""
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +51,6 @@ class Timing:
 
 def turn(step: Step, number: int) -> Turn:
     """Call ``step`` a number of times."""
-    from torch.utils.benchmark import Timer  # looks for compilers, and says so
     calls = 0
 
     def counted() -> None:  # the timer warms up by calls of its own
@@ -57,11 +58,26 @@ def turn(step: Step, number: int) -> Turn:
         calls += 1
         step()
 
-    timer = Timer('step()', globals={'step': counted},
-                  num_threads=torch.get_num_threads())
+    timer = timer_of(counted)
     before = _page_faults()
     seconds = timer.timeit(number).median
     return Turn(seconds, (_page_faults() - before) / calls)
+
+
+def timer_of(step: Step) -> Any:
+    """Return torch's ``Timer`` of a function.
+
+    Its module looks for CUDA's compiler, and warns where it finds no GPU.
+    """
+    logger = logging.getLogger('torch.utils.cpp_extension')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        logger.setLevel(level)
+    return Timer('step()', globals={'step': step},
+                 num_threads=torch.get_num_threads())
 
 
 def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,

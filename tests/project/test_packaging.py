@@ -115,7 +115,8 @@ def test_the_hub_finds_configs(installed, tmp_path):
 def test_the_runtime_comes_along(installed, tmp_path):
     """It imports nothing of the project, and has a command."""
     program = ('import sys; sys.modules.update(dict.fromkeys(("torch", "mmengine", '
-               '"mmfastvit"))); import mmfastvit_runtime.command as c; print(c.__file__)')
+               '"mmfastvit"))); from mmfastvit_runtime import command; '
+               'print(command.__file__)')
     assert run('-c', program, cwd=tmp_path, path=installed)[-1] \
         == f'{installed}/mmfastvit_runtime/command.py'
     scripts, = installed.glob('mmfastvit-*.dist-info/entry_points.txt')
