@@ -64,4 +64,5 @@ lint: $(READY)
 	$(VENV)/bin/lint-imports --cache-dir .ruff_cache/imports
 
 clean:
-	rm -rf $(VENV) $(VENV_UPSTREAM) work_dirs data/shapes
+	rm -rf $(VENV) $(VENV_UPSTREAM) data/shapes \
+		work_dirs/demo work_dirs/demo-seg work_dirs/demo-cls

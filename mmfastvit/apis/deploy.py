@@ -19,7 +19,7 @@ from mmfastvit.utils.progress import track
 from mmfastvit.utils.timing import measure
 
 # Folding reorders float32 sums. Its error grows with depth; every variant
-# stays below this by a factor of ten or more (tests/test_backbone.py), while
+# stays below this by a factor of ten or more (tests/models/test_backbone.py), while
 # a wrong fold is off by percents.
 TOLERANCE = 1e-4
 
@@ -66,7 +66,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
     the deploy form: every tool and toolbox takes the two as they are.
 
     Args:
-        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
         checkpoint: Checkpoint of the whole model in train form.
         out: File to write, ``.pth``. Both appear only if the forms agree.
         num_pictures: Pictures of the test set to compare them on.
@@ -79,6 +79,11 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
     if Path(out).suffix != '.pth':
         raise ArgumentError(f'{out}: give a name that ends in .pth, for example '
                             'deploy.pth; its config will be deploy.py.')
+    for given in (checkpoint, cfg.filename):
+        if given and Path(given).resolve() in (
+                Path(out).resolve(), Path(out).with_suffix('.py').resolve()):
+            raise ArgumentError(f'{out} and its config would replace {given}: name '
+                                'another file.')
     check_data(cfg, 'test')
     deploy_cfg = _deploy_config(cfg)
     runner = build_runner(cfg)

@@ -93,7 +93,7 @@ def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
     as the config allows.
 
     Args:
-        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
         size: Height and width of the picture, before the config pads it.
 
     Returns:

@@ -31,7 +31,7 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
     """Draw what a detector, segmentor or classifier predicts.
 
     Args:
-        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
         checkpoint: Checkpoint of the whole model, or a work directory.
         out: Folder for the results, made if it does not exist.
         source: A picture, a folder of pictures or a video; None takes the test
@@ -83,7 +83,7 @@ def draw_ground_truth(cfg: Config, out: str, split: str = 'train',
     others as they are on disk, which is what they are evaluated on.
 
     Args:
-        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
         out: Folder for the pictures, made if it does not exist.
         split: ``'train'``, ``'val'`` or ``'test'``.
         num_pictures: How many to draw, from the first on.
@@ -209,7 +209,7 @@ def _draw_video(runner: Runner, cfg: Config, source: Path, out: Path,
     out_file = out / f'{source.stem}.mp4'
     writer = None
     with tempfile.TemporaryDirectory() as folder, whole_file(out_file) as unfinished:
-        for frame, _ in zip(video, track(range(count), 'Drawing')):
+        for _, frame in zip(track(range(count), 'Drawing'), video):
             # By way of a file, as the toolboxes read and write pictures.
             path, drawn = Path(folder, 'frame.png'), Path(folder, 'drawn.png')
             mmcv.imwrite(frame, str(path))

@@ -11,7 +11,7 @@ def to_channels_last(model: nn.Module) -> nn.Module:
     Pictures need no conversion: a convolution follows its weight. The numbers
     stay the same up to rounding. Layers of mmcv's own get contiguous maps, since
     its operators, RoIAlign for one, read any other layout as if it were
-    contiguous (guarded by tests/test_memory_format.py).
+    contiguous (guarded by tests/engine/test_memory_format.py).
 
     Args:
         model: A backbone, detector, segmentor or classifier; changed in place.

@@ -81,7 +81,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     Beside it, ``.json`` after its name, is the comparison.
 
     Args:
-        cfg: From :func:`mmfastvit.engine.runner.load_config`.
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
         checkpoint: Checkpoint of the whole model, in train or deploy form, or a
             work directory, whose latest is taken.
         out: File to write.

@@ -35,7 +35,7 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
     backbone, preprocess = model.backbone, module.preprocess
     found = dict(
         task=task, outputs=list(module.outputs), classes=classes, palette=palette,
-        size=size, batch=batch, resize=resize_steps(cfg),
+        size=size, batch=batch, resize=resize_steps(cfg, task),
         layout='(B, 3, H, W) uint8, BGR',
         mean=preprocess.mean.flatten().tolist(), std=preprocess.std.flatten().tolist(),
         to_rgb=preprocess.flips, pad_divisor=preprocess.divisor,
@@ -55,8 +55,8 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
     return found
 
 
-def resize_steps(cfg: Config) -> list[dict[str, Any]]:
-    """Return how the test pipeline resizes, as ``runtime.pictures.STEPS`` names it.
+def resize_steps(cfg: Config, task: str = '') -> list[dict[str, Any]]:
+    """Return how the test pipeline resizes, in ``mmfastvit_runtime.pictures.STEPS``.
 
     Raises:
         ArgumentError: A step changes pictures in a way that is not known.
@@ -68,8 +68,8 @@ def resize_steps(cfg: Config) -> list[dict[str, Any]]:
                             'how pictures are resized: name one data set.')
     for step in pipeline:
         name = getattr(step['type'], '__name__', step['type']).rsplit('.', 1)[-1]
-        if name in _NEUTRAL:
-            continue
+        if name in _NEUTRAL or task == 'features' and name == 'Pad':
+            continue  # maps of a picture without its margin are right, too
         options = {key: value for key, value in step.items() if key != 'type'}
         try:
             steps += _STEPS[name](**options)

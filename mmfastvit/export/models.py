@@ -69,7 +69,7 @@ class Segmentor(nn.Module):
             for name, child in parent.named_children():
                 if isinstance(child, Upsample):
                     # It turns sizes into constants: right at one size, wrong at
-                    # every other (guarded by tests/test_export.py).
+                    # every other (guarded by tests/export/test_onnx.py).
                     setattr(parent, name, nn.Upsample(
                         child.size, child.scale_factor, child.mode,
                         child.align_corners))

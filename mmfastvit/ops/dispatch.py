@@ -1,9 +1,9 @@
 """The one place that decides whether PyTorch's own operators run, or faster ones."""
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 
 import torch
 from torch import Tensor
@@ -38,8 +38,11 @@ def runs_plain() -> bool:
     differentiation have rules for PyTorch's own alone.
     """
     return (_is_compiling() or torch.jit.is_tracing() or _plain.get()
-            or torch._C._functorch.peek_interpreter_stack() is not None
-            or forward_ad._current_level >= 0)
+            or _is_transformed() or forward_ad._current_level >= 0)
+
+
+def _is_transformed() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def dispatched(plain_form: Callable) -> Callable:
@@ -93,22 +96,37 @@ def _is_autocast() -> bool:
 def twice_differentiable(backward: Callable) -> Callable:
     """Decorate the ``backward`` of an autograd function that knows its plain form.
 
-    Where a second derivative may follow (``create_graph=True``), that is
-    differentiated instead. The function has ``inputs(ctx)``, which returns its
-    arguments, None for what is no tensor, and ``plain(ctx, *inputs)``, its output by
-    PyTorch's own operators.
+    Where a second derivative may follow (``create_graph=True``), or many gradients
+    are computed at once (``is_grads_batched=True``), that is differentiated instead.
+    The function has ``inputs(ctx)``, which returns its arguments, None for what is no
+    tensor, and ``plain(ctx, *inputs)``, its output by PyTorch's own operators.
     """
     @wraps(backward)
     def run(ctx, *grads):
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or _is_transformed()
+                or any(map(_is_batched, grads))):
             return backward(ctx, *grads)
         needed, function = ctx.needs_input_grad, ctx._forward_cls
-        # Views, so that a gradient ends here: one input may be made of another.
-        inputs = [x.view_as(x) if wanted else x
-                  for x, wanted in zip(function.inputs(ctx), needed)]
+        with torch.enable_grad(), getattr(ctx, 'autocast', nullcontext)():
+            # Views, so that a gradient ends here: one input may be made of another.
+            inputs = [x.view_as(x) if wanted else x
+                      for x, wanted in zip(function.inputs(ctx), needed)]
+            outputs = function.plain(ctx, *inputs)
         found = iter(torch.autograd.grad(
-            function.plain(ctx, *inputs),
-            [x for x, wanted in zip(inputs, needed) if wanted], grads,
-            create_graph=True, allow_unused=True))
+            outputs, [x for x, wanted in zip(inputs, needed) if wanted], grads,
+            create_graph=torch.is_grad_enabled(), allow_unused=True))
         return tuple(next(found) if wanted else None for wanted in needed)
     return run
+
+
+# Of is_grads_batched=True, which is older than torch.func.
+_is_batched = getattr(torch._C._functorch, 'is_legacy_batchedtensor', lambda x: False)
+
+
+def current_autocast(x: Tensor) -> Callable[[], AbstractContextManager]:
+    """Return what enters the autocast of this moment again, on the device of ``x``."""
+    kind = x.device.type
+    if not hasattr(torch, 'get_autocast_dtype'):  # before torch 2.4
+        return nullcontext
+    return partial(torch.autocast, kind, torch.get_autocast_dtype(kind),
+                   torch.is_autocast_enabled(kind))

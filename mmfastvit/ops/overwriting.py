@@ -9,7 +9,8 @@ from torch import Tensor
 from .functions import add
 
 
-@add.faster(takes=lambda x, y, inplace=False: inplace and overwrites())
+@add.faster(takes=lambda x, y, inplace=False: (
+    inplace and overwrites() and x.shape == y.shape and x.dtype == y.dtype))
 def _add(x: Tensor, y: Tensor, inplace: bool = False) -> Tensor:
     return y.add_(x)
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from .dispatch import twice_differentiable
+from .dispatch import current_autocast, twice_differentiable
 from .functions import feed_forward, gelu, gelu_conv2d
 from .gelu_backward import gelu_backward, gelu_backward_
 from .layouts import by_pixel
@@ -64,7 +64,7 @@ class _GELUConv2d(Function):
 
     @staticmethod
     def forward(ctx, x, kernel, bias, *options):
-        ctx.options = options
+        ctx.options, ctx.autocast = options, current_autocast(x)
         ctx.save_for_backward(x, kernel, bias)
         return F.conv2d(by_pixel(F.gelu, x), kernel, bias, *options)
 

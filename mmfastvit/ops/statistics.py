@@ -9,6 +9,7 @@ from torch.autograd import Function
 
 from .dispatch import twice_differentiable
 from .functions import Moments, by_channel, moments, sum_by_moments, weighted_sum, widen
+from .layouts import is_channels_last
 
 
 @moments.faster(takes=lambda x: True)
@@ -66,7 +67,7 @@ class _SumByMoments(Function):
 
     @staticmethod
     def forward(ctx, count: int, combine, *tensors: Tensor) -> Tensor:
-        maps, ctx.parameters = tensors[:count], tensors[count:]
+        maps = tensors[:count]
         ctx.combine = combine
         ctx.moments = [_compute(x) for x in maps]
         # The graph of vectors stays as it is under checkpointing, which would
@@ -77,14 +78,15 @@ class _SumByMoments(Function):
                 vector.requires_grad_()
             # Leaves of their own: a parameter may stand there twice.
             ctx.leaves = [p.detach().requires_grad_(p.requires_grad)
-                          for p in ctx.parameters]
+                          for p in tensors[count:]]
             ctx.vectors = combine(ctx.moments, ctx.leaves)
-        ctx.save_for_backward(*maps)
+        # Parameters, too, so that PyTorch notices if one is changed meanwhile.
+        ctx.save_for_backward(*tensors)
         return weighted_sum(maps, *ctx.vectors)
 
     @staticmethod
     def inputs(ctx):
-        return None, None, *ctx.saved_tensors, *ctx.parameters
+        return None, None, *ctx.saved_tensors
 
     @staticmethod
     def plain(ctx, _, __, *tensors):
@@ -94,7 +96,8 @@ class _SumByMoments(Function):
     @staticmethod
     @twice_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        maps, (offset, weights, centres) = ctx.saved_tensors, ctx.vectors
+        maps = ctx.saved_tensors[:len(ctx.moments)]
+        offset, weights, centres = ctx.vectors
         sums = [_sums(grad, x, centre) for x, centre in zip(maps, centres)]
         vectors = [(offset, sums[0][1]),
                    *zip(weights, (of_weight for of_weight, _ in sums))]
@@ -120,6 +123,9 @@ def _sums(grad: Tensor, x: Tensor, centre: Tensor) -> Moments:
 
     What a batch norm's backward pass computes first, which needs no other map.
     """
+    if is_channels_last(x) and not x.is_contiguous():
+        # Of one picture with odd strides, torch 2.11 sums up wrongly otherwise.
+        grad = grad.contiguous(memory_format=torch.channels_last)
     one = torch.ones_like(centre)
     _, of_weight, of_offset = torch.ops.aten.native_batch_norm_backward(
         grad.to(x.dtype), x, one, None, None, centre, one, True, 0.,

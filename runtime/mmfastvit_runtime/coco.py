@@ -1,6 +1,5 @@
 """Predictions as COCO results, which evaluators and annotation tools read."""
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .errors import PredictionError
+from .files import whole_file
 from .prediction import Prediction
 
 Result = dict[str, Any]
@@ -59,17 +59,8 @@ def write_results(results: Sequence[Result], path: str) -> None:
     Raises:
         PredictionError: It cannot be written there.
     """
-    path = Path(path)
-    unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as unfinished:
         unfinished.write_text(json.dumps(list(results)), encoding='utf-8')
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise PredictionError(f'{path} cannot be written: {error}. Name another '
-                              'file.') from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _run_lengths(mask: np.ndarray) -> Result:

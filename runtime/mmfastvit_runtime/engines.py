@@ -113,6 +113,10 @@ def open_file(path: str, **options) -> Engine:
             'A .pt2 of your own is for torch.export.load.')
     engine, library = ENGINES[path.suffix]
     try:
+        path.open('rb').close()
+    except OSError as error:
+        raise PredictionError(f'{path} cannot be read: {error}.') from error
+    try:
         return engine(path, **options)
     except ImportError as error:
         raise PredictionError(f'{path} needs {library}: pip install {library}.'

@@ -1,11 +1,11 @@
 """Pictures: read, resized as the toolboxes do, and written."""
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from .errors import PredictionError, first_line
+from .files import whole_file
 
 
 def read_picture(path: str) -> np.ndarray:
@@ -18,9 +18,9 @@ def read_picture(path: str) -> np.ndarray:
         PredictionError: It cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise PredictionError(f'There is no picture {path}.')
     try:
+        if not path.is_file():
+            raise PredictionError(f'There is no picture {path}.')
         content = np.fromfile(path, np.uint8)
         picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except (OSError, cv2.error) as error:
@@ -39,18 +39,17 @@ def write_picture(path: str, picture: np.ndarray) -> None:
         PredictionError: It cannot be written there.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written, content = cv2.imencode(path.suffix, picture)
-        unfinished = path.with_name(f'.unfinished-{os.getpid()}-{path.name}')
+    with whole_file(path) as unfinished:
         try:
-            unfinished.write_bytes(content.tobytes())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except (OSError, cv2.error) as error:
-        raise PredictionError(f'{path} cannot be written: {error}. Name a picture, '
-                              '.png or .jpg, in a folder you may write to.') from error
+            written, content = cv2.imencode(path.suffix, picture)
+        except cv2.error as error:
+            raise PredictionError(f'{path} cannot be written: {first_line(error)} '
+                                  'Name a picture, .png or .jpg.') from error
+        if not written:
+            raise PredictionError(f'{path}: its format has no pictures of '
+                                  f'{picture.shape[1]} x {picture.shape[0]}; name a '
+                                  '.png.')
+        unfinished.write_bytes(content.tobytes())
 
 
 # How pictures are resized: the steps of the toolboxes' test pipelines, by name.

@@ -23,10 +23,13 @@ def list_pictures(source: str) -> list[Path]:
         PredictionError: It is not there, or holds none.
     """
     source = Path(source)
-    if source.is_file():
-        return [source]
-    found = sorted(path for path in source.glob('*')
-                   if path.suffix.lower() in PICTURES)
+    try:
+        if source.is_file():
+            return [source]
+        found = sorted(path for path in source.iterdir()
+                       if path.suffix.lower() in PICTURES) if source.is_dir() else []
+    except OSError as error:
+        raise PredictionError(f'{source} cannot be read: {error}.') from error
     if not found:
         raise PredictionError(
             f'{source} {"holds no picture" if source.exists() else "is not there"}; '

@@ -354,3 +354,14 @@ def test_what_is_not_published():
                          mlp_ratio=2, token_mixers=('repmixer',) * 4))
     with pytest.raises(CheckpointError, match='does not publish apple://in1k for'):
         load_pretrained(small, 'apple://in1k')
+
+
+def test_one_tensor_under_two_names():
+    weights = {'stem.0.conv_kxk.0.conv.weight': torch.zeros(1),
+               'stages.0.blocks.0.mlp.fc1.weight': torch.zeros(1),
+               'stages.0.blocks.0.convffn.fc1.weight': torch.ones(1)}
+    with pytest.raises(CheckpointError, match='names one tensor twice: .*mlp.*convffn'):
+        convert_state_dict(weights)
+    inside = {f'model.{name}': x for name, x in list(weights.items())[:2]}
+    head = {'head.fc.weight': torch.zeros(1), 'model.head.fc.weight': torch.ones(1)}
+    assert len(convert_state_dict({**inside, **head})) == 2

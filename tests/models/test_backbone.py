@@ -202,3 +202,14 @@ def test_bad_arguments(kwargs, message):
 def test_bad_inputs(shape):
     with pytest.raises(ArgumentError, match=r'takes a non-empty \(B, 3, H, W\)'):
         FastViT('t8')(torch.rand(shape))
+
+
+def test_checkpointed_blocks_may_be_differentiated_again():
+    model = build('t8', with_cp=True)
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    out = sum(f.sum() for f in model(x))
+    out.backward(retain_graph=True)
+    first = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    out.backward()
+    assert_close([p.grad for p in model.parameters()], first)

@@ -190,3 +190,54 @@ def test_run_branches_inside_of_itself():
 def test_printers_find_modules_only():
     for module in network().modules():
         assert all(isinstance(child, nn.Module) for child in module._modules.values())
+
+
+def test_parts_that_pad_otherwise_or_see_farther():
+    """Geometry counts, too: no strip is cut too short, no padding forgotten."""
+    x = torch.randn(1, 3, 1024, 256, dtype=torch.float64).contiguous(
+        memory_format=torch.channels_last)
+    far, padded, wide = network(), network(), network()
+    far.stem[1] = RepConv(48, 48, (7, 3), stride=2, groups=48).double().eval()
+    for branch in padded.stages[0].blocks[0].token_mixer.mixer.convs:
+        branch.conv.padding_mode = 'circular'
+    wide.stem[1].convs[0].conv.dilation = wide.stem[1].convs[0].conv.padding = (2, 2)
+    for model in (far, padded, wide):
+        with torch.no_grad():
+            with ops.plain(), run_branches(model):
+                expected = model(x)
+            assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ArgumentError, match='numbers of zeros'):
+        reparameterize(padded)
+
+
+@pytest.mark.parametrize('change', [
+    lambda m: m.stem.__setitem__(0, nn.Sequential(
+        nn.Conv2d(3, 48, 3, 2, 1), nn.BatchNorm2d(48)).double().eval()),
+    lambda m: setattr(m.stages[0].blocks[0].ffn, 'conv',
+                      nn.Conv2d(48, 48, 7, padding=3, groups=48).double()),
+    lambda m: setattr(m.stages[0].blocks[0].token_mixer, 'mixer',
+                      nn.Sequential(m.stages[0].blocks[0].token_mixer.mixer)),
+    lambda m: m.stem[1].convs.__setitem__(1, nn.Sequential(m.stem[1].convs[1]))])
+def test_wrapped_and_replaced_parts_run(change):
+    model, x = network(), image()
+    change(model)
+    with ops.plain(), run_branches(model):
+        expected = model(x)
+    assert_close(model(x), expected)
+
+
+def test_a_norm_with_a_forward_of_its_own_is_not_folded():
+    class NormAct(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    layer = RepConv(8, 8, (3, 1), groups=8, skip=True).eval()
+    layer.skip = NormAct(8).eval()
+    with pytest.raises(ArgumentError, match='NormAct'):
+        reparameterize(layer)
+
+
+def test_hooks_on_what_is_folded_already():
+    model = network(form='deploy')
+    model.stem[0].fused.register_forward_hook(lambda *_: None)
+    assert reparameterize(model).deploy

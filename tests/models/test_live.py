@@ -17,6 +17,7 @@ from helpers import randomize
 from mmfastvit.benchmark.measure import saved_bytes
 from mmfastvit.models.layers import ConvFFN, NormLinear, RepConv, RepMixer
 from mmfastvit.models.reparam import run_branches
+from mmfastvit.models.reparam.live import Term, sum_of_norms
 
 BN = dict(type='BN')
 LAYERS = {
@@ -218,3 +219,40 @@ def test_synchronized_over_two_processes(tmp_path):
         for part in parts:
             assert_close(part['state'], layer.state_dict(), rtol=1e-9, atol=1e-9)
             assert part['exchanges'] == 1
+
+
+def test_parameters_changed_meanwhile_are_noticed():
+    """As PyTorch does for the branches."""
+    layer = RepMixer(8)
+    out = layer(torch.randn(2, 8, 6, 5))
+    with torch.no_grad():
+        layer.norm.weight.mul_(3)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        out.sum().backward()
+
+
+def test_modes_changed_before_a_second_derivative():
+    layer = randomize(RepMixer(8)).double()
+    x, found = torch.randn(2, 8, 6, 5, dtype=torch.float64, requires_grad=True), []
+    for flips in (False, True):
+        out = layer.train()(x)
+        layer.train(not flips)
+        first, = torch.autograd.grad(out.pow(3).sum(), x, create_graph=True)
+        found += torch.autograd.grad(first.square().sum(), x)
+    assert_close(*found)
+
+
+def test_one_picture_with_odd_strides():
+    """Torch 2.11's own backward pass of batch norm is wrong there."""
+    x = torch.randn(1, 3, 20).transpose(1, 2).contiguous().transpose(1, 2)
+    x = x.view(1, 3, 4, 5).double()
+    norm = randomize(nn.BatchNorm2d(3)).double()
+    gradients = []
+    for run in (lambda: sum_of_norms([(x, [Term(norm)])]),
+                lambda: norm(x.clone(memory_format=torch.contiguous_format))):
+        torch.manual_seed(0)
+        out = run()
+        gradients.append(torch.autograd.grad(
+            (out * torch.randn(out.shape, dtype=out.dtype)).sum(),
+            [norm.weight, norm.bias]))
+    assert_close(*gradients)

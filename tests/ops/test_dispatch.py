@@ -117,6 +117,56 @@ def test_gradients_of_gradients_are_right():
     assert torch.autograd.gradgradcheck(ops.gelu, [x.requires_grad_()])
 
 
+def test_many_gradients_at_once(case):
+    function, tensors, options = case()
+    tensors = [x.requires_grad_() for x in tensors]
+    out = function(*tensors, *options)
+    directions = torch.randn(3, *out.shape, dtype=out.dtype)
+    found = torch.autograd.grad(out, tensors, directions, is_grads_batched=True,
+                                retain_graph=True)
+    for i, direction in enumerate(directions):
+        assert_close([g[i] for g in found], list(torch.autograd.grad(
+            out, tensors, direction, retain_graph=True)))
+
+
+def test_a_second_derivative_after_autocast():
+    x, kernel = torch.randn(1, 4, 6, 6, requires_grad=True), torch.randn(4, 4, 3, 3)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = ops.gelu_conv2d(x, kernel, torch.randn(4))
+    of_x, = torch.autograd.grad(out.float().square().sum(), x, create_graph=True)
+    of_x.square().sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_saved_tensors_in_another_format():
+    """As save_on_cpu brings them back."""
+    function, tensors, options = CASES['feed_forward'](torch.channels_last)
+    tensors = [x.requires_grad_() for x in tensors]
+    expected = torch.autograd.grad(function(*tensors, *options).sum(), tensors)
+    with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: x.clone(memory_format=torch.contiguous_format), lambda x: x):
+        out = function(*tensors, *options)
+    assert_close(torch.autograd.grad(out.sum(), tensors), expected)
+
+
+def test_arguments_by_name_strided_biases_and_no_pixels():
+    x, kernel = maps(2, 8, 9, 8), tensor(16, 1, 3, 3)
+    assert_close(ops.conv2d(x, kernel, padding=(1, 1), groups=8),
+                 ops.conv2d.plain(x, kernel, padding=(1, 1), groups=8))
+    rows, matrix, bias = torch.randn(300, 16), torch.randn(32, 16), torch.randn(64)[::2]
+    with torch.no_grad():
+        assert_close(ops.linear(rows, matrix, bias=bias),
+                     ops.linear.plain(rows, matrix, bias))
+        assert ops.linear(rows[:0, None], matrix).shape == (0, 1, 32)
+        empty = x[:0]
+        assert ops.feed_forward(empty, tensor(12, 8, 1, 1), tensor(12),
+                                tensor(8, 12, 1, 1), tensor(8)).shape == empty.shape
+        assert ops.conv2d(maps(1, 4, 4, 5)[0], tensor(8, 1, 3, 3), None, (1, 1),
+                          (1, 1), (1, 1), 4).shape == (8, 4, 5)
+        mixed = ops.add(torch.tensor([1.001]), torch.ones(1).bfloat16(), inplace=True)
+    assert mixed.dtype == torch.float32
+
+
 def test_memory_is_taken_where_it_may_be():
     x, y = maps(2, 8, 5, 6), maps(2, 8, 5, 6)
     with torch.no_grad():

@@ -112,7 +112,18 @@ def test_sources_are_never_replaced(exported, shapes, tmp_path):
     assert_refused(predict(model, folder, '--out', folder), 'is the source')
     assert_refused(predict(model, folder, '--out', tmp_path / 'a.png'), 'name a folder')
     assert_refused(predict(model, tmp_path / 'none'), 'is not there')
+    own = tmp_path / 'own.onnx'
+    shutil.copy(model, own)
+    for target in (own, photo):
+        assert_refused(predict(own, photo, '--json', target), 'is the source')
+    assert_refused(predict(own, photo, '--out', own), 'is the source')
+    assert_refused(predict(own, photo, '--out', tmp_path / 'a.png', '--json',
+                           tmp_path / 'a.png'), 'is written already')
+    for target in (tmp_path, photo / 'found.json'):
+        assert_refused(predict(own, photo, '--json', target), 'cannot be written')
+    assert own.read_bytes() == Path(model).read_bytes()
     assert photo.read_bytes() == before
+    assert not list(tmp_path.rglob('.unfinished*'))
 
 
 def test_supervision(exported, shapes):

@@ -1,6 +1,6 @@
 """The pieces a FastViT is stacked from: stem, downsampling, blocks, stages."""
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +38,23 @@ class Stem(nn.Sequential):
             RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
         # Values of the largest map, at half the size, for each of the image.
         self.growth = channels / in_channels / 4
+        self.built = self._geometry()
 
     def forward(self, x: Tensor) -> Tensor:
-        if has_intact_parts(self) and all(conv.is_one_operation() for conv in self):
+        if has_intact_parts(self) and all(
+                isinstance(conv, RepConv) and conv.is_one_operation() for conv in self):
             parameters = [t for conv in self for t in conv.kernel_and_bias()]
-            return ops.in_strips(self._run, x, self.growth, 4, *parameters)
+            if self._geometry() == self.built:
+                return ops.in_strips(self._run, x, self.growth, 4, *parameters)
+            return self._run(x, *parameters)
         for conv in self:
             x = ops.gelu(conv(x), inplace=has_intact_parts(self))
         return x
+
+    def _geometry(self) -> list[tuple]:
+        """Return what strips depend on: how far each row sees."""
+        return [(op.kernel_size, op.stride, op.padding, op.dilation)
+                for op in (conv.operation for conv in self)]
 
     def _run(self, x: Tensor, *parameters: Tensor) -> Tensor:
         for i, conv in enumerate(self):
@@ -58,7 +67,7 @@ class Downsample(nn.Sequential):
 
     Figure 2 of the paper draws an activation between the two. The reference
     computes one and throws it away, and the published weights depend on its
-    absence (guarded by tests/test_reference.py).
+    absence (guarded by tests/models/test_reference.py).
 
     Maps (B, in_channels, H, W) to (B, out_channels, H/2, W/2), rounded up.
     """
@@ -155,26 +164,30 @@ class Stage(nn.Module):
             if self.with_cp and torch.is_grad_enabled():
                 x = checkpoint(
                     block, x, use_reentrant=False, context_fn=lambda b=block: (
-                        nullcontext(), _without_statistics(b)))
+                        nullcontext(), _WithoutStatistics(b)))
             else:
                 x = block(x)
         return x
 
 
-@contextmanager
-def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """Keep recomputation from updating running statistics a second time.
+class _WithoutStatistics:
+    """Keeps recomputation from updating running statistics a second time.
 
-    By a momentum of 0, so that the same tensors are saved as the first time.
+    By a momentum of 0, so that the same tensors are saved as the first time. It may
+    be entered again, for another backward pass.
     """
-    norms = [m for m in block.modules()
-             if isinstance(m, _BatchNorm) and m.running_mean is not None]
-    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    try:
-        for norm in norms:
+
+    def __init__(self, block: nn.Module):
+        self.norms = [m for m in block.modules()
+                      if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+    def __enter__(self) -> None:
+        self.kept = [(norm.momentum, norm.num_batches_tracked.clone())
+                     for norm in self.norms]
+        for norm in self.norms:
             norm.momentum = 0.
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept):
+
+    def __exit__(self, *error) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.kept):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)

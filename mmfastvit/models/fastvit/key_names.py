@@ -133,7 +133,8 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
             raise CheckpointError(
                 f'the checkpoint names one tensor twice: {origins[name]} and {key} '
                 f'both are our {name}. Remove one of them.')
-        origins[name] = key
+        if inside:
+            origins[name] = key
         # Our own classifier keeps neck and head beside the backbone.
         if name.startswith(_CLASSIFIER) and (own or inside):
             classifier[name] = value

@@ -73,7 +73,7 @@ _CONV = ('repmixer', 'repmixer', 'repmixer', 'repmixer')
 _HYBRID = ('repmixer', 'repmixer', 'repmixer', 'attention')
 
 # The 1e-6 of the two largest comes from the reference code, not the paper;
-# guarded by tests/test_variants.py.
+# guarded by tests/models/test_variants.py.
 VARIANTS = {
     't8': Variant((2, 2, 4, 2), (48, 96, 192, 384), 3, _CONV),
     't12': Variant((2, 2, 6, 2), (64, 128, 256, 512), 3, _CONV),

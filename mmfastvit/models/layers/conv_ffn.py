@@ -54,6 +54,11 @@ class ConvFFN(nn.Module):
                                 inplace=True)
 
     def _is_as_built(self) -> bool:
-        return has_intact_parts(self) and all(
-            type(conv) is nn.Conv2d and conv.kernel_size == (1, 1)
-            and conv.bias is not None for conv in (self.fc1, self.fc2.operation))
+        return (has_intact_parts(self) and isinstance(self.conv, RepConv)
+                and isinstance(self.fc2, LayerScaled)
+                and _is_pointwise(self.fc1) and _is_pointwise(self.fc2.operation))
+
+
+def _is_pointwise(conv: nn.Module) -> bool:
+    return (type(conv) is nn.Conv2d and conv.bias is not None and conv.groups == 1
+            and conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0))

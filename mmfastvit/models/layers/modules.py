@@ -17,7 +17,8 @@ class Conv2d(nn.Conv2d):
         if self.padding_mode != 'zeros' or isinstance(self.padding, str):
             return super()._conv_forward(x, kernel, bias)
         stride = self.stride
-        if kernel.shape[2:] == (1, 1) and stride != (1, 1) and self.padding == (0, 0):
+        if (kernel.shape[2:] == (1, 1) and stride != (1, 1) and self.padding == (0, 0)
+                and x.ndim == 4):
             x, stride = ops.pick(x, stride), (1, 1)
         return ops.conv2d(x, kernel, bias, stride, self.padding, self.dilation,
                           self.groups)

@@ -21,7 +21,7 @@ class RepMixer(Reparameterizable):
 
     FastViT, section 3.1 and equation 3, as the reference code computes it and
     the published weights need it: the norm follows the mixer's convolution,
-    where the equation puts it before (guarded by tests/test_reference.py).
+    where the equation puts it before (guarded by tests/models/test_reference.py).
 
     Args:
         channels: Channels ``C`` of the (B, C, H, W) input and output.

@@ -9,9 +9,11 @@ from functools import cache
 from torch import nn
 from torch.nn.modules import module as global_hooks
 
-from .norms import is_batch_norm, is_foldable
+from .norms import is_batch_norm
 
-_KINDS = (nn.Conv2d, nn.Linear, nn.GELU, nn.ReLU, nn.ModuleList, nn.Sequential)
+_KINDS = (nn.Conv2d, nn.Linear, nn.GELU, nn.ReLU, nn.ModuleList)
+# What a fused norm leaves, and norms about which a layer says more itself.
+_FOLDED_OR_REFUSED = (nn.Identity, nn.GroupNorm, nn.LayerNorm)
 
 
 @cache
@@ -37,8 +39,14 @@ def _is_intact(module: nn.Module) -> bool:
     return (_is_known(type(module)) and 'forward' not in module.__dict__
             and not (module._forward_hooks or module._forward_pre_hooks
                      or module._backward_hooks or module._backward_pre_hooks)
+            and not (isinstance(module, nn.Conv2d) and _pads_otherwise(module))
             and all(child is None or _is_intact(child)
                     for child in module._modules.values()))
+
+
+def _pads_otherwise(conv: nn.Conv2d) -> bool:
+    """Whether a convolution pads with anything but a number of zeros."""
+    return conv.padding_mode != 'zeros' or isinstance(conv.padding, str)
 
 
 def describe_changed_part(module: nn.Module) -> str | None:
@@ -50,7 +58,10 @@ def describe_changed_part(module: nn.Module) -> str | None:
         if part is module:
             continue
         kind = type(part)
-        if not (_is_known(kind) or is_foldable(part)):
+        if isinstance(part, nn.Conv2d) and _pads_otherwise(part):
+            return (f'{name} pads with {part.padding_mode!r}, {part.padding!r}; only '
+                    'numbers of zeros can be folded')
+        if not (_is_known(kind) or kind in _FOLDED_OR_REFUSED):
             return (f'{name} is a {kind.__module__}.{kind.__name__}, which was put in '
                     'the place of what was built; take it out first (a '
                     'parametrization: torch.nn.utils.parametrize.'

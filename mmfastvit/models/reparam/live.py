@@ -78,7 +78,7 @@ def with_moments(norms: Sequence[_BatchNorm], moments: Sequence[Moments],
         count: Over how many values.
     """
     moments, count = _synchronize(moments, norms, count)
-    return [_resolve(norm, mean, var, count)
+    return [_resolve(norm, uses_running_statistics(norm), mean, var, count)
             for norm, (mean, var) in zip(norms, moments)]
 
 
@@ -97,6 +97,9 @@ class _Combination:
         self.terms = [of_map for _, of_map in terms]
         self.residual = residual
         self.tracks = True
+        # Of now: modes may have changed when a second derivative asks again.
+        self.fixed = [[uses_running_statistics(term.norm) for term in of_map]
+                      for of_map in self.terms]
         self.parameters = [
             tensor for of_map in self.terms for term in of_map
             for tensor in (term.factor, term.weight, term.norm.weight, term.norm.bias)
@@ -121,13 +124,13 @@ class _Combination:
         norms = [term.norm for of_map in self.terms for term in of_map]
         moments, count = _synchronize(moments, norms, self.count)
         offset, weights, centres = 0, [], []
-        for of_map, (mean, var) in zip(self.terms, moments):
+        for of_map, fixed, (mean, var) in zip(self.terms, self.fixed, moments):
             centre = mean.detach()
             total = 0
-            for term in of_map:
+            for term, is_fixed in zip(of_map, fixed):
                 factor, weight = own(term.factor), own(term.weight)
-                norm = _resolve(term.norm, mean, var, count if self.tracks else None,
-                                factor, centre)
+                norm = _resolve(term.norm, is_fixed, mean, var,
+                                count if self.tracks else None, factor, centre)
                 scale, shift = norm_scale_shift(norm._replace(
                     weight=own(norm.weight), bias=own(norm.bias)))
                 if weight is not None:
@@ -143,18 +146,19 @@ class _Combination:
         return offset, weights, centres
 
 
-def _resolve(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int | None,
-             factor: Tensor | None = None, centre: Tensor | None = None
-             ) -> FixedNorm:
+def _resolve(norm: _BatchNorm, is_fixed: bool, mean: Tensor, var: Tensor,
+             count: Tensor | int | None, factor: Tensor | None = None,
+             centre: Tensor | None = None) -> FixedNorm:
     """Return the norm of ``factor * (x + centre)`` with the statistics it uses.
 
-    Running statistics are updated if ``count`` says over how many values.
+    Those are the running ones if it ``is_fixed``. Otherwise running statistics are
+    updated if ``count`` says over how many values.
     """
     if factor is not None:
         factor = widen(factor)
         mean, var = factor * mean, factor.square() * var
         centre = None if centre is None else factor * centre
-    if uses_running_statistics(norm):
+    if is_fixed:
         mean, var = norm.running_mean, norm.running_var
     elif count is not None:
         _track(norm, mean.detach(), var.detach(), count)

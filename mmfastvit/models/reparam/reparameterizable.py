@@ -75,14 +75,15 @@ class Reparameterizable(nn.Module):
     def is_one_operation(self) -> bool:
         """Whether the next call takes the second form or the third."""
         return self.fused is not None or (
-            all(map(uses_running_statistics, self.norms())) and self._may_fold())
+            self._may_fold() and all(map(uses_running_statistics, self.norms())))
 
     def is_live(self) -> bool:
         """Whether the next call takes the live form."""
-        norms = self.norms() if self.fused is None else []
+        if self.fused is not None or not self._may_fold():
+            return False
+        norms = self.norms()
         return (not all(map(uses_running_statistics, norms))
-                and all(is_batch_norm(type(norm)) for norm in norms)
-                and self._may_fold())
+                and all(is_batch_norm(type(norm)) for norm in norms))
 
     def _may_fold(self) -> bool:
         return not self.always_branches and has_intact_parts(self)
@@ -109,19 +110,22 @@ class Reparameterizable(nn.Module):
         op = self.operation
         if isinstance(op, nn.Linear):
             return ops.linear(x, kernel, bias)
-        options = op.stride, op.padding, op.dilation, op.groups
         if after_gelu:
-            return ops.gelu_conv2d(x, kernel, bias, *options, inplace=True)
-        return ops.conv2d(x, kernel, bias, *options)
+            return ops.gelu_conv2d(x, kernel, bias, op.stride, op.padding, op.dilation,
+                                   op.groups, inplace=True)
+        return op._conv_forward(x, kernel, bias)
 
     def why_not_foldable(self) -> str | None:
         """Return what keeps this layer from being folded, if anything does."""
-        for norm in self.norms() if self.fused is None else ():
+        if self.fused is not None:
+            return None
+        changed = describe_changed_part(self)
+        for norm in () if changed else self.norms():
             if not is_foldable(norm):
                 return (f'{norm} keeps no running statistics; only batch '
                         "norms that track them can be folded: build the model with "
                         "norm_cfg=dict(type='BN')")
-        return describe_changed_part(self)
+        return changed
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         # Loaders that are not strict, MMEngine's among them, would otherwise

@@ -13,13 +13,13 @@ FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
 
 def _widens(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1), padding=(0, 0),
             dilation=(1, 1), groups=1) -> bool:
-    return (x.device.type == 'cpu' and groups == x.shape[1] and groups > 1
-            and len(kernel) > groups)
+    return (x.device.type == 'cpu' and x.ndim == 4 and groups == x.shape[1]
+            and groups > 1 and len(kernel) > groups)
 
 
 @conv2d.faster(takes=_widens)
-def _in_parts(x: Tensor, kernel: Tensor, bias: Tensor | None = None, *options
-              ) -> Tensor:
+def _in_parts(x: Tensor, kernel: Tensor, bias: Tensor | None = None, stride=(1, 1),
+              padding=(0, 0), dilation=(1, 1), groups: int = 1) -> Tensor:
     """One convolution for each output of a channel.
 
     oneDNN knows depthwise convolutions of one output a channel only, and takes two
@@ -27,7 +27,8 @@ def _in_parts(x: Tensor, kernel: Tensor, bias: Tensor | None = None, *options
     """
     outputs = len(kernel) // x.shape[1]
     parts = [F.conv2d(x, kernel[i::outputs], None if bias is None else
-                      bias[i::outputs], *options) for i in range(outputs)]
+                      bias[i::outputs], stride, padding, dilation, groups)
+             for i in range(outputs)]
     # The outputs of one channel are neighbours; so they are put together where
     # channels are, in memory, too.
     if is_channels_last(parts[0]):
@@ -45,7 +46,8 @@ def _is_slow_backward(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1),
 
 @conv2d.faster(takes=_is_slow_backward)
 def _with_fast_gradients(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
-                         stride=(1, 1), padding=(0, 0), *_) -> Tensor:
+                         stride=(1, 1), padding=(0, 0), dilation=(1, 1),
+                         groups: int = 1) -> Tensor:
     return _Depthwise.apply(x, kernel, bias, padding)
 
 

@@ -26,7 +26,7 @@ KEEPS_FROM = 128
 
 
 @functions.feed_forward.faster(
-    takes=lambda x, *_, **__: is_cpu(x) and is_channels_last(x))
+    takes=lambda x, *_, **__: is_cpu(x) and is_channels_last(x) and x.numel() > 0)
 def _in_tiles(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
               bias_2: Tensor, inplace: bool = False) -> Tensor:
     matrices = kernel_1.flatten(1), bias_1, kernel_2.flatten(1), bias_2
@@ -84,7 +84,8 @@ class _FeedForward(Function):
     @torch.autocast('cpu', enabled=False)  # as in the forward pass
     def backward(ctx, grad):
         x, kernel_1, bias_1, kernel_2, _, *kept = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        # Whoever saves tensors elsewhere may bring x back in another format.
+        x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
         grad_x = torch.empty_like(x)
         grad_1, grad_2 = torch.empty_like(kernel_1), torch.empty_like(kernel_2)
         grad_bias_1, grad_bias_2 = torch.zeros_like(bias_1), rows(grad).sum(0)

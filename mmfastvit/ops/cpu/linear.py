@@ -13,10 +13,10 @@ HAS_ONEDNN = (torch.backends.mkldnn.is_available()
 FROM_ROWS = 128, 64
 
 
-@functions.linear.faster(
-    takes=lambda x, *_: not torch.is_grad_enabled() and is_cpu(x) and x.ndim > 1)
+@functions.linear.faster(takes=lambda x, *_, **__: (
+    not torch.is_grad_enabled() and is_cpu(x) and x.ndim > 1))
 def _linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    return linear(x.flatten(0, -2), kernel, bias).view(*x.shape[:-1], -1)
+    return linear(x.flatten(0, -2), kernel, bias).view(*x.shape[:-1], len(kernel))
 
 
 def linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
@@ -32,6 +32,8 @@ def linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
     """
     narrows = kernel.shape[0] < kernel.shape[1]
     if x.dtype == torch.float32 and HAS_ONEDNN and len(x) >= FROM_ROWS[narrows]:
+        if bias is not None:
+            bias = bias.contiguous()  # it reads any other as if it were
         return torch.ops.mkldnn._linear_pointwise(
             x, kernel, bias, 'gelu' if gelu else 'none', [], 'none')
     out = F.linear(x, kernel, bias)
