@@ -49,8 +49,9 @@ class ExportedBackbone(nn.Module):
             format_of(path)
             plain = path.with_suffix('.onnx')
             maps = _Maps(model, len(model(x)))
-            write(maps, x, plain, dict(task='features', outputs=maps.outputs,
-                                       size=None, batch=len(x)))
+            write(maps, x, plain, dict(
+                task='features', outputs=maps.outputs, size=None, batch=len(x),
+                classes=[], palette=[], resize=[]))
             if form == 'int8':
                 from mmfastvit.export.fewer_bits import write_int8
                 write_int8(plain, path.with_suffix('.int8.onnx'), [x.numpy()])

@@ -73,8 +73,8 @@ def test_paste_equals_mmdet_s():
         np.testing.assert_allclose(of_graph, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize('suffix', ['.onnx', *(
-    pytest.param(suffix, marks=pytest.mark.slow) for suffix in ('.xml', '.pt2'))])
+@pytest.mark.slow
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.pt2'])
 def test_masks_pasted_in_the_graph(suffix, exported, shapes, tmp_path):
     """Equal PyTorch's, and follow the picture when it was resized."""
     cfg, checkpoint, _, _ = exported('maskrcnn')

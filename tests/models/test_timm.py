@@ -53,7 +53,7 @@ def test_logits():
 
 # The same layers as in SA12, more often.
 SLOW = [('sa24', True), ('sa24', False), ('sa36', True), ('sa36', False),
-        ('ma36', True)]
+        ('ma36', True), ('ma36', False)]
 
 
 @pytest.mark.parametrize('arch, live', [
