@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
@@ -188,7 +189,8 @@ def _draw_features(model: nn.Module, batch: dict, out_file: Path) -> None:
     panels[0].imshow(picture)
     panels[0].set_title(f'{width} x {height}')
     for panel, stage, x in zip(panels[1:], model.backbone.out_indices, maps):
-        panel.imshow(Visualizer.draw_featmap(x[0], picture, alpha=0.3))
+        resized = F.interpolate(x[:1], picture.shape[:2], mode='bilinear')[0]
+        panel.imshow(Visualizer.draw_featmap(resized, picture, alpha=0.3))
         panel.set_title(f'stage {stage + 1}: {x.shape[1]} of '
                         f'{x.shape[3]} x {x.shape[2]}')
     for panel in panels:
