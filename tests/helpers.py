@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import timm
 import torch
 from mmengine.config import Config
@@ -27,7 +28,8 @@ from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import VARIANTS
 
 ALL = list(VARIANTS)
-EXPORTED_KINDS = ['maskrcnn', 'retinanet', 'fpn', 'classifier', 'backbone']
+EXPORTED_KINDS = ['maskrcnn', 'fpn', 'classifier', 'backbone',
+                  pytest.param('retinanet', marks=pytest.mark.slow)]
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '2'}
 # Small enough for seconds: what is tested is the plumbing.
 SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',

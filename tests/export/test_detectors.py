@@ -28,9 +28,28 @@ pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
 SLOW = pytest.mark.slow
 
 
+def test_no_detections_in_a_file(exported, tmp_path):
+    """Everything is background once the file's own bias says so."""
+    model = onnx.load(exported('maskrcnn')[2])
+    bias, = [array for array in model.graph.initializer
+             if array.name.endswith('fc_cls.bias')]
+    bias.CopyFrom(onnx.numpy_helper.from_array(
+        np.array([0, 0, 0, 1e4], np.float32), bias.name))
+    onnx.save(model, tmp_path / 'model.onnx')
+    assert_finds_nothing(tmp_path / 'model.onnx')
+
+
+def assert_finds_nothing(path, with_masks=True):
+    for size in ((1, 1), (97, 33), (200, 200)):
+        found = load(path)(np.zeros((*size, 3), np.uint8))
+        assert found['boxes'].shape == (0, 4) and found['scores'].shape == (0, )
+        if with_masks:
+            assert found['masks'].shape == (0, *size)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('kind, paste', [
-    ('maskrcnn', False), pytest.param('maskrcnn', True, marks=pytest.mark.slow),
-    pytest.param('retinanet', False, marks=pytest.mark.slow)])
+    ('maskrcnn', False), ('maskrcnn', True), ('retinanet', False)])
 def test_no_detections(kind, paste, shapes, tmp_path):
     cfg, checkpoint = shapes_case(kind, shapes, tmp_path)
     weights = torch.load(checkpoint, weights_only=True)
@@ -45,11 +64,7 @@ def test_no_detections(kind, paste, shapes, tmp_path):
     DefaultScope._instance_dict.clear()
     assert {row.compared for row in report.rows} == {0}
     assert 'was NOT compared' in str(report)
-    for size in ((1, 1), (97, 33), (200, 200)):
-        found = load(out)(np.zeros((*size, 3), np.uint8))
-        assert found['boxes'].shape == (0, 4) and found['scores'].shape == (0, )
-        if kind == 'maskrcnn':
-            assert found['masks'].shape == (0, *size)
+    assert_finds_nothing(out, kind == 'maskrcnn')
 
 
 def test_paste_equals_mmdet_s():

@@ -28,7 +28,7 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize('kind, name, dtype', [
     ('classifier', 'model.onnx', 'int8'), ('classifier', 'model.onnx', 'float16'),
-    ('classifier', 'model.xml', 'int8'),
+    pytest.param('classifier', 'model.xml', 'int8', marks=SLOW),
     *(pytest.param(kind, name, dtype, marks=SLOW) for kind in ('maskrcnn', 'fpn')
       for name in ('model.onnx', 'model.xml') for dtype in ('int8', 'float16'))])
 def test_fewer_bits(kind, name, dtype, exported, tmp_path):
