@@ -4,6 +4,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from mmfastvit.utils.errors import CheckpointError
+
 StateDict = dict[str, Tensor]
 
 
@@ -24,6 +26,51 @@ def describe_misfit(expected: StateDict, weights: StateDict) -> str:
     }
     return '; '.join(f'{len(keys)} {kind}: {shorten(keys)}'
                      for kind, keys in kinds.items() if keys)
+
+
+def describe_bad_numbers(weights: StateDict) -> str:
+    """Say which tensors no training should have left so; '' if none.
+
+    Not finite numbers, and batch norms' variances below zero: a network with one of
+    them computes NaN, or something that looks like an answer.
+    """
+    kinds = {'not finite': [], 'negative, and a variance': []}
+    for name, value in weights.items():
+        if (value.is_meta or value.layout != torch.strided or value.is_quantized
+                or not value.numel()):
+            continue  # the first three are misfits
+        if value.is_complex():
+            value = torch.view_as_real(value)
+        if not value.is_floating_point():
+            continue
+        if value.element_size() < 2:
+            value = value.float()  # not all functions know eight bits
+        low, high = value.detach().aminmax()  # NaN, if there is one
+        if not (low.isfinite() and high.isfinite()):
+            kinds['not finite'].append(name)
+        elif low < 0 and name.rpartition('.')[2] == 'running_var':
+            kinds['negative, and a variance'].append(name)
+    return '; '.join(f'{len(names)} {kind}: {shorten(names)}'
+                     for kind, names in kinds.items() if names)
+
+
+def check_numbers(source: str, weights: StateDict) -> None:
+    """Refuse weights with numbers that no training should have left.
+
+    Args:
+        source: Where they are from.
+        weights: The tensors.
+
+    Raises:
+        CheckpointError: Some are not finite, or variances are negative.
+    """
+    problems = describe_bad_numbers(weights)
+    if problems:
+        raise CheckpointError(
+            f'{source} holds tensors that no network computes with, {problems}. The '
+            'training that wrote it diverged, or the file is damaged: take an earlier '
+            'checkpoint. To look into it all the same, load it with '
+            'allow_non_finite=True.')
 
 
 def shorten(keys: Iterable[str]) -> str:

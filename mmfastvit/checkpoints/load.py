@@ -8,7 +8,7 @@ from torch import nn
 from mmfastvit.utils.errors import CheckpointError
 
 from .family import Weights
-from .fit import describe_misfit, shorten
+from .fit import check_numbers, describe_misfit, shorten
 from .read import latest_checkpoint, read_state_dict
 
 _OTHER_WAYS = (
@@ -43,7 +43,8 @@ class LoadReport:
 
 
 def load_pretrained(model: nn.Module, source: str,
-                    prefix: str | None = None) -> LoadReport:
+                    prefix: str | None = None,
+                    allow_non_finite: bool = False) -> LoadReport:
     """Fill a backbone from a checkpoint, all of it or not at all.
 
     Args:
@@ -51,8 +52,9 @@ def load_pretrained(model: nn.Module, source: str,
             unfused weights; a deploy form takes both.
         source: A path or http(s) URL; ``.pth``, ``.pth.tar``, ``.bin`` or
             ``.safetensors``. Or the name of published weights, ``'apple://in1k'``
-            for example.
+            for example. ``'file.pth#model_ema'`` chooses among several state dicts.
         prefix: What stands before the backbone's names; None finds out.
+        allow_non_finite: Take NaN, infinity and negative variances, too.
 
     Returns:
         The report, which is also logged. Only the classifier, the other parts
@@ -88,6 +90,8 @@ def load_pretrained(model: nn.Module, source: str,
         raise CheckpointError(
             f'{source} does not fit the network, which stays as it was. {problems}. '
             f'Likely cause: {family.explain_misfit(weights, required)}.')
+    if not allow_non_finite:
+        check_numbers(source, weights)
     target.load_state_dict(weights, strict=False)
     if target is not model:
         target.switch_to_deploy()
@@ -100,12 +104,14 @@ def load_pretrained(model: nn.Module, source: str,
     return report
 
 
-def load_weights(model: nn.Module, checkpoint: str) -> None:
+def load_weights(model: nn.Module, checkpoint: str,
+                 allow_non_finite: bool = False) -> None:
     """Fill a whole model; MMEngine's default would skip what does not fit.
 
     Args:
         model: A detector, segmentor or classifier, wrapped or not.
         checkpoint: A file, or a work directory, whose latest is taken.
+        allow_non_finite: Take NaN, infinity and negative variances, too.
 
     Raises:
         CheckpointError: There is none, or a tensor is missing, unexpected or
@@ -129,4 +135,6 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
                     'use the config it was trained with, or re-parameterize it.')
         raise CheckpointError(f'{checkpoint} does not fit the model. {hint} '
                               f'{problems}.')
+    if not allow_non_finite:
+        check_numbers(checkpoint, weights)
     model.load_state_dict(weights)

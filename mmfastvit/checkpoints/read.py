@@ -1,7 +1,6 @@
 """Reading checkpoint files that nobody has vouched for."""
 import hashlib
 import os
-import re
 import socket
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,16 +8,26 @@ from urllib.parse import urlsplit
 
 import torch
 from mmengine.dist import barrier
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mmfastvit.utils.errors import CheckpointError
 from mmfastvit.utils.files import whole_file
 
-from .unpickle import load_pickle
+from .fit import shorten
+from .limits import MAX_INDEX_BYTES, exceeded, quote
+from .unpickle import ForeignObjectError, load_pickle
 
 _DOWNLOAD_TIMEOUT_S = 60
 # Where checkpoints of OpenMMLab, timm and others keep their tensors.
 _WRAPPERS = ('state_dict', 'model', 'module', 'state_dict_ema', 'model_ema')
+_OF_DAMAGE = (
+    'Allowed are .safetensors files, and files by torch.save that hold tensors and '
+    'plain data. If the download was cut short, fetch the file again.')
+_OF_FOREIGN = (
+    'Such objects are not made, because a file can execute anything through them. '
+    'Where the file was made, or where its maker is trusted, save the weights alone: '
+    "torch.save(model.state_dict(), 'weights.pth').")
 _IMPOSTORS = {b'': 'empty', b'<': 'a web page',
               b'version https://git-lfs': 'a Git LFS pointer'}
 
@@ -28,26 +37,32 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
 
     Args:
         path: A ``.safetensors`` file, or what ``torch.save`` writes.
-        map_location: Where tensors of the latter go, as for ``torch.load``.
+        map_location: Where tensors of the latter go, as for ``torch.load``; None
+            means the CPU.
 
     Raises:
         CheckpointError: The file is missing, damaged, or no checkpoint.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for names that no file can have, too
         raise CheckpointError(f'there is no checkpoint file {path}.')
     try:
         if path.suffix == '.safetensors':
-            from safetensors.torch import load_file as load_safetensors
-            return load_safetensors(path)
+            return _load_safetensors(path)
         return load_pickle(path, map_location)
     except Exception as error:  # zip, pickle, header and IO errors alike
+        advice = _OF_FOREIGN if isinstance(error, ForeignObjectError) else _OF_DAMAGE
         raise CheckpointError(
             f'{path} ({path.stat().st_size:,} bytes) cannot be read as a '
-            f'checkpoint: {_reason(path, error)}. Allowed are .safetensors files, '
-            'and files by torch.save that hold tensors and plain data. If the '
-            'download was cut short, fetch the file again; if it holds other '
-            'objects, save its state_dict alone.') from error
+            f'checkpoint: {_reason(path, error)}. {advice}') from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file as load_safetensors
+    with path.open('rb') as file:
+        if int.from_bytes(file.read(8), 'little') > MAX_INDEX_BYTES:
+            raise exceeded('a longer header', 'MAX_INDEX_BYTES')
+    return load_safetensors(path)
 
 
 def download(url: str) -> Path:
@@ -109,27 +124,63 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, unwrapped, on the CPU.
 
     Args:
-        source: A path or an http(s) URL.
+        source: A path or an http(s) URL. What follows a ``#`` chooses among several
+            state dicts, ``'file.pth#state_dict_ema'`` for example; without, which
+            one was taken is logged.
 
     Raises:
-        CheckpointError: It cannot be fetched or read, or holds no state dict.
+        CheckpointError: It cannot be fetched or read, or holds no state dict, or
+            not the one that was chosen.
     """
+    source, wanted = _split(str(source))
     content = load_from_path_or_url(source)
-    while isinstance(content, dict):
-        inner = [content[key] for key in _WRAPPERS
-                 if isinstance(content.get(key), dict)]
-        if not inner:
-            break
-        content = inner[0]
-    tensors = {}
-    if isinstance(content, dict):
-        tensors = {k: v for k, v in content.items()
-                   if isinstance(k, str) and isinstance(v, Tensor)}
+    held = [key for key, value in content.items() if any(
+        tensor.is_floating_point()  # or it is the state of a random generator
+        for tensor in _find_weights(value).values())] if (
+            isinstance(content, dict)) else []
+    if wanted is not None:
+        if wanted not in held:
+            raise CheckpointError(
+                f'{source} holds no state dict under {quote(wanted)}; it holds some '
+                f'under: {shorten(map(str, held)) or "no key"}.')
+        return _find_weights(content[wanted])
+    tensors, key = _find_weights(content), _wrapper(content)
     if not tensors:
+        others = f' It holds some under: {shorten(map(str, held))}; choose one, with '\
+            f'{source}#{held[0]} for example.' if held else ''
         raise CheckpointError(
             f'{source} holds no state dict: a flat dict from names to tensors, '
-            f'bare or under one of the keys {list(_WRAPPERS)}.')
+            f'bare or under one of the keys {list(_WRAPPERS)}.{others}')
+    others = [str(other) for other in held if other != key]
+    if others:
+        print_log(f'{source} holds several state dicts; {key or "the bare one"} was '
+                  f'taken. To take another, write {source}#{others[0]} for example; '
+                  f'there are: {shorten(others)}.', logger='current')
     return tensors
+
+
+def _split(source: str) -> tuple[str, str | None]:
+    """Return a file's place, and which of its state dicts is asked for."""
+    place, mark, wanted = source.rpartition('#')
+    if not mark or os.path.exists(Path(source).expanduser()):
+        return source, None
+    return place, wanted
+
+
+def _wrapper(content: Any) -> str | None:
+    """Return the key under which a state dict lies; None if it is bare."""
+    return next((key for key in _WRAPPERS if isinstance(content, dict)
+                 and isinstance(content.get(key), dict)), None)
+
+
+def _find_weights(content: Any) -> dict[str, Tensor]:
+    """Return the tensors of a state dict, wrapped or bare; {} if there is none."""
+    while (key := _wrapper(content)) is not None:  # what was read has an end
+        content = content[key]
+    if not isinstance(content, dict):
+        return {}
+    return {k: v for k, v in content.items()
+            if isinstance(k, str) and isinstance(v, Tensor)}
 
 
 def latest_checkpoint(path: str) -> str:
@@ -152,13 +203,14 @@ def latest_checkpoint(path: str) -> str:
 
 def _reason(path: Path, error: Exception) -> str:
     """Say in one phrase why reading failed."""
+    if isinstance(error, OSError):
+        return str(error)
     with path.open('rb') as file:
         start = file.read(64).lstrip()
     for magic, kind in _IMPOSTORS.items():
         if start.startswith(magic) if magic else not start:
             return f'it is {kind}'
-    unsupported = re.search(r'[Uu]nsupported (?:global|class|operand).*?'
-                            r'(?:GLOBAL )?([\w.]+) was not', str(error))
-    if unsupported:
-        return f'it holds a {unsupported[1]}'
-    return (str(error).splitlines() or [''])[0] or type(error).__name__
+    if isinstance(error, CheckpointError):
+        return str(error)
+    detail = (str(error).splitlines() or [''])[0][:200]
+    return f'it is damaged ({type(error).__name__}: {ascii(detail)[1:-1]})'

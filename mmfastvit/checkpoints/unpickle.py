@@ -1,94 +1,38 @@
-"""What a checkpoint's pickle may build, and reading it where torch is too old.
+"""Reading what ``torch.save`` wrote, executing none of it, in bounded time and memory.
 
-Beside the weights, MMEngine's runner saves its log: ``HistoryBuffer`` objects
-around arrays. numpy's own unpickling trusts the file with memory (an array of
-pointers, say), so stand-ins take its place, for plain numbers only.
+One reader for every PyTorch, in the place of ``torch.load``: until PyTorch 2.6,
+``weights_only`` let some files execute code (CVE-2025-32434); since then, damaged
+numbers are loaded without a word; and in all of them a small file can ask for any
+time and memory, and errors advise to execute the file. Sparse and quantized
+tensors, and subclasses of tensors, which no network here has, are refused.
 """
+import mmap
 import pickle
-import re
+import pickletools
 import sys
-import zipfile
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from mmengine.logging.history_buffer import HistoryBuffer
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmfastvit.utils.errors import CheckpointError
 
+from .archive import Archive
+from .limits import MAX_STEPS, Budget, check_keys, check_nesting, exceeded, quote
+from .stand_ins import SETTERS, TRUSTED, expect
 
-class _Number:
-    """Stand in for ``numpy.dtype``."""
-
-    def __init__(self, name: str, align: bool = False, copy: bool = False):
-        if not re.fullmatch(r'[fiub][1248]', name):
-            raise CheckpointError(f'the file holds an array of {name!r}')
-        self.name = name
-
-    def __setstate__(self, state):
-        if state[1] not in ('<', '>', '|'):
-            raise CheckpointError(f'the file holds a byte order {state[1]!r}')
-        self.name = state[1].replace('|', '') + self.name
+# How files before PyTorch 1.6 begin.
+_LEGACY_START = [0x1950a86a20f9469cfc6c, 1001]
+_CALLED = {id(target) for target in TRUSTED.values() if callable(target)}
 
 
-def _numbers(raw: bytes, kind: _Number) -> np.ndarray:
-    """Return the numbers in ``raw``, a view."""
-    # Other types could be changed, and their memory freed, under the view.
-    if type(raw) is not bytes or type(kind) is not _Number:
-        raise CheckpointError('the file holds an array that is no bytes')
-    return np.frombuffer(raw, kind.name)
-
-
-class _Array(np.ndarray):
-    """Stand in for ``numpy.ndarray``; it is saved again as one."""
-
-    def __new__(cls, *_):  # the file's arguments could name any memory
-        return super().__new__(cls, 0)
-
-    def __setstate__(self, state):
-        _, shape, kind, fortran, raw = state
-        values = _numbers(raw, kind).reshape(shape, order='F' if fortran else 'C')
-        self.dtype = values.dtype
-        self.resize(values.shape, refcheck=False)
-        self[...] = values
-
-    def __reduce__(self):
-        return np.array(self).__reduce__()
-
-
-def _new_array(cls: type, shape: tuple, kind: bytes) -> _Array:
-    return _Array()
-
-
-def _new_scalar(kind: _Number, raw: bytes) -> np.generic:
-    return _numbers(raw, kind)[0]
-
-
-_STATISTICS = ('current', 'max', 'mean', 'min')
-
-
-def _history_attribute(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr``, by which a buffer names its own methods."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise CheckpointError(f'the file asks for {owner!r}.{name}')
-    return getattr(owner, name)
-
-
-# The log's names, beside those that torch trusts itself.
-_LOG = {
-    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-    'builtins.getattr': _history_attribute,
-    'numpy.ndarray': _Array,
-    'numpy.dtype': _Number,
-    **{f'numpy.{core}.multiarray.{name}': function  # _core since numpy 2
-       for core in ('core', '_core')
-       for name, function in (('_reconstruct', _new_array),
-                              ('scalar', _new_scalar))},
-}
+class ForeignObjectError(CheckpointError):
+    """A file holds what is neither tensors nor plain data."""
 
 
 def load_pickle(path: Path, map_location: Any = 'cpu') -> Any:
@@ -96,147 +40,234 @@ def load_pickle(path: Path, map_location: Any = 'cpu') -> Any:
 
     Args:
         path: The file.
-        map_location: Where its tensors go, as for ``torch.load``.
+        map_location: Where its tensors go, as for ``torch.load``; None means
+            the CPU.
 
     Raises:
         Exception: Of many classes; the file is damaged or holds other objects.
     """
-    # Before, weights_only let some files execute code (CVE-2025-32434).
-    if torch.__version__ >= '2.6':
-        trusted = [(value, name) for name, value in _LOG.items()]
-        with torch.serialization.safe_globals(trusted):
-            return torch.load(path, map_location=map_location, weights_only=True)
-    return load_zip(path, map_location)
+    with open(path, 'rb') as file:
+        file_bytes = path.stat().st_size
+        load = _load_zip if file.read(4) == b'PK\3\4' else _load_legacy
+        content = load(file, file_bytes, map_location)
+    check_nesting(content)
+    return content
 
 
-def load_zip(path: Path, device: torch.device | str | None = 'cpu') -> Any:
-    """Read a file by ``torch.save`` without ``torch.load``.
+def _load_zip(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
+    archive = Archive(file, file_bytes)
+    if 'byteorder' in archive and (
+            bytes(archive.read('byteorder').numpy()).decode() != sys.byteorder):
+        raise CheckpointError('its numbers are in the other byte order')
+    read: dict[str, Tensor] = {}
 
-    Only the zip format, torch's default since 1.6, of dense tensors and plain
-    data; TorchScript archives hold code, and are refused like all else.
+    def load_storage(key: str, num_bytes: int, location: str) -> Tensor:
+        if key not in read:
+            read[key] = _place(archive.read(f'data/{key}'), map_location, location)
+        return read[key]
+    pickled = BytesIO(archive.read('data.pkl').numpy())
+    return _Unpickler(pickled, Budget(file_bytes), load_storage).load()
 
-    Args:
-        path: The file.
-        device: Where its tensors go; None means the CPU.
 
-    Raises:
-        Exception: Of many classes; the file is damaged or holds other objects.
-    """
+def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
+    """Read the format before PyTorch 1.6: pickles, behind them the numbers."""
+    file.seek(0)
+    if file.read(1) != pickle.PROTO:
+        raise CheckpointError('it does not begin as a file by torch.save does')
+    budget = Budget(file_bytes)
+    # Its read() does not set aside what the file announces and does not hold.
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        start = [_Unpickler(mapped, budget).load() for _ in _LEGACY_START]
+        expect((int,), *start)
+        system = _Unpickler(mapped, budget).load()
+        if start != _LEGACY_START or type(system) is not dict:
+            raise CheckpointError('it does not begin as a file by torch.save does')
+        if system.get('little_endian') is not (sys.byteorder == 'little'):
+            raise CheckpointError('its numbers are in the other byte order')
+        sizes: dict[str, int] = {}
+        where: dict[str, str] = {}
+
+        def note(key: str, num_bytes: int, location: str) -> Tensor:
+            if sizes.setdefault(key, num_bytes) != num_bytes:
+                raise CheckpointError('it gives one storage two sizes')
+            where[key] = location
+            return torch.empty(num_bytes, dtype=torch.uint8, device='meta')
+        content_at = mapped.tell()
+        # The first time for the sizes of the storages, which stand behind.
+        _Unpickler(mapped, budget, note).load()
+        keys = _Unpickler(mapped, budget).load()
+        expect((list,), keys)
+        expect((str,), *keys)
+        if sorted(keys) != sorted(sizes) or sum(sizes.values()) > file_bytes:
+            raise CheckpointError('its storages are not those of its tensors')
+        read = {}
+        for key in keys:
+            length = int.from_bytes(mapped.read(8), sys.byteorder)
+            raw = bytearray(mapped.read(sizes[key]))
+            # Counted in numbers of 1 to 16 bytes each.
+            if len(raw) < sizes[key] or length * 16 < len(raw) or length > len(raw):
+                raise CheckpointError('it is cut short, or damaged')
+            content = (torch.frombuffer(raw, dtype=torch.uint8) if raw
+                       else torch.empty(0, dtype=torch.uint8))
+            read[key] = _place(content, map_location, where[key])
+        mapped.seek(content_at)
+        return _Unpickler(mapped, Budget(file_bytes),
+                          lambda key, *_: read[key]).load()
+
+
+def _place(raw: Tensor, map_location: Any, location: str) -> Tensor:
+    """Return bytes on the device that ``map_location`` says."""
+    device = map_location
+    if isinstance(map_location, dict):
+        device = map_location.get(location, location)
+    elif callable(map_location):
+        moved = map_location(raw.untyped_storage(), location)
+        device = location if moved is None else moved.device
+    return raw.to(device or 'cpu')
+
+
+def _foreign(file: Any, start: int, name: str) -> ForeignObjectError:
+    """Return the error that names the classes a pickle asks for."""
+    names = {name}
     try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise CheckpointError('it is not, or not wholly, in torch\'s zip format; '
-                              'others need torch 2.6 or newer') from error
-    with archive:
-        return _Unpickler(archive, device or 'cpu').load()
+        file.seek(start)
+        for opcode, argument, _ in islice(pickletools.genops(file), 100_000):
+            if opcode.name == 'GLOBAL':
+                names.add(_full_name(*argument.split(' ', 1)))
+    except Exception:  # noqa: S110 - what was found before is told
+        pass
+    foreign = sorted(names - TRUSTED.keys())
+    more = f' and {len(foreign) - 5} more' if len(foreign) > 5 else ''
+    return ForeignObjectError(
+        'beside tensors and plain data it holds, or calls, '
+        f'{", ".join(quote(known)[1:-1] for known in foreign[:5])}{more}')
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for ``_codecs.encode``, by which protocol 2 writes bytes."""
-    return text.encode('latin1')
-
-
-def _new_tensor(storage: Tensor, offset: int, size: tuple, stride: tuple,
-                requires_grad: bool, *_: Any) -> Tensor:
-    # as_strided holds the view against the storage's end.
-    return storage.as_strided(size, stride, offset).requires_grad_(requires_grad)
-
-
-def _new_parameter(data: Tensor, requires_grad: bool, *_: Any) -> nn.Parameter:
-    return nn.Parameter(data, requires_grad)
-
-
-# Without torch.load all names count that may stand in a file.
-_TRUSTED = {
-    **_LOG,
-    '_codecs.encode': _latin1,
-    'builtins.set': set,
-    'collections.Counter': Counter,
-    'collections.OrderedDict': OrderedDict,
-    'torch.Size': torch.Size,
-    'torch._utils._rebuild_parameter': _new_parameter,
-    'torch._utils._rebuild_tensor_v2': _new_tensor,
-    **{f'torch.{name}Storage': dtype for name, dtype in (
-        ('BFloat16', torch.bfloat16), ('Bool', torch.bool), ('Byte', torch.uint8),
-        ('Char', torch.int8), ('Double', torch.float64), ('Float', torch.float32),
-        ('Half', torch.float16), ('Int', torch.int32), ('Long', torch.int64),
-        ('Short', torch.int16))},
-}
-
-
-def _is_trusted(target: Any) -> bool:
-    return any(target is value for value in _TRUSTED.values())
-
-
-def _is_list(target: Any) -> bool:
-    return type(target) is list
-
-
-def _is_dict(target: Any) -> bool:
-    return type(target) in (dict, OrderedDict)
-
-
-def _is_built(target: Any) -> bool:
-    return type(target) in (OrderedDict, HistoryBuffer, _Array, _Number)
-
-
-# What an opcode calls or changes: where that lies, and what it may be. As in
-# torch's own restricted unpickler, a trusted name is called but not changed,
-# and what a call returns is not called.
-_GUARDS = (
-    (pickle.REDUCE, lambda self: self.stack[-2], _is_trusted),
-    (pickle.NEWOBJ, lambda self: self.stack[-2], _is_trusted),
-    (pickle.BUILD, lambda self: self.stack[-2], _is_built),
-    (pickle.APPEND, lambda self: self.stack[-2], _is_list),
-    (pickle.APPENDS, lambda self: self.metastack[-1][-1], _is_list),
-    (pickle.SETITEM, lambda self: self.stack[-3], _is_dict),
-    (pickle.SETITEMS, lambda self: self.metastack[-1][-1], _is_dict),
-    # Unused by torch.save, which writes protocol 2.
-    *((code, lambda self: None, lambda target: False) for code in (
-        pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.ADDITEMS)),
-)
-
-
-def _guarded(code: bytes, find: Callable, allowed: Callable) -> Callable:
-    """Return the loader of an opcode, preceded by its guard."""
-    load = pickle._Unpickler.dispatch[code[0]]
-
-    def checked(self):
-        if not allowed(find(self)):
-            raise CheckpointError('its pickle calls or changes what it must not')
-        load(self)
-    return checked
+def _full_name(module: str, name: str) -> str:
+    return f'{module.replace("__builtin__", "builtins")}.{name}'
 
 
 class _Unpickler(pickle._Unpickler):
-    """Unpickle trusted names alone, and tensors from their archive."""
+    """Unpickle trusted names alone, and storages through a function.
 
-    dispatch = {**pickle._Unpickler.dispatch,
-                **{guard[0][0]: _guarded(*guard) for guard in _GUARDS}}
+    As in torch's own restricted unpickler, a trusted name is called but not changed,
+    and what a call returns is not called.
 
-    def __init__(self, archive: zipfile.ZipFile, device: torch.device | str):
-        names = archive.namelist()
-        self.root = next((name.removesuffix('data.pkl') for name in names
-                          if re.fullmatch('[^/]+/data.pkl', name)), '')
-        super().__init__(archive.open(f'{self.root}data.pkl'))
-        self.archive = archive
-        self.device = device
-        self.storages: dict[tuple, Tensor] = {}
-        order = f'{self.root}byteorder'
-        if order in names and archive.read(order).decode() != sys.byteorder:
-            raise CheckpointError('its numbers are in the other byte order')
+    Args:
+        file: What to read from.
+        budget: Of the whole file.
+        load_storage: From key, size and place to the bytes of a storage; None
+            refuses them.
+    """
+
+    def __init__(self, file: BinaryIO | mmap.mmap, budget: Budget,
+                 load_storage: Callable[[str, int, str], Tensor] | None = None):
+        super().__init__(file, encoding='utf-8')
+        self.file = file
+        self.start = file.tell()
+        self.budget = budget
+        self.load_storage = load_storage
+
+    def load(self) -> Any:
+        # The base class's loop, with a bound, and without the frames of protocol 4.
+        self.read, self.readline = self.file.read, self.file.readline
+        self.memo, self.metastack, self.stack = {}, [], []
+        self.append = self.stack.append
+        for _ in range(MAX_STEPS):
+            code = self.read(1)
+            if code == pickle.STOP:
+                return self.stack.pop()
+            load = _DISPATCH.get(code)
+            if load is None:
+                raise CheckpointError(f'its pickle has a step {code.hex()}, which '
+                                      'torch.save never writes' if code else
+                                      'its pickle is cut short')
+            load(self)
+        raise exceeded('more steps of its pickle', 'MAX_STEPS')
 
     def find_class(self, module: str, name: str) -> Any:
-        name = f'{module.replace("__builtin__", "builtins")}.{name}'
-        if name not in _TRUSTED:
-            raise CheckpointError(f'it holds a {name}')
-        return _TRUSTED[name]
+        name = _full_name(module, name)
+        if name not in TRUSTED:
+            raise _foreign(self.file, self.start, name)
+        return TRUSTED[name]
 
     def persistent_load(self, saved: tuple) -> Tensor:
-        _, dtype, key, _, _ = saved
-        if (key, dtype) not in self.storages:
-            raw = bytearray(self.archive.read(f'{self.root}data/{key}'))
-            self.storages[key, dtype] = (
-                torch.frombuffer(raw, dtype=dtype) if raw
-                else torch.empty(0, dtype=dtype)).to(self.device)
-        return self.storages[key, dtype]
+        expect((tuple,), saved)
+        kind, dtype, key, location, numel, *view = saved
+        expect((str,), kind, key, location)
+        expect((torch.dtype,), dtype)
+        expect((int,), numel)
+        num_bytes = numel * dtype.itemsize
+        if self.load_storage is None or kind != 'storage' or view not in ([], [None]):
+            raise CheckpointError('it holds modules, or storages out of place')
+        if not 0 <= num_bytes < 2 ** 62:
+            raise CheckpointError('it holds a storage whose size is none')
+        raw = self.load_storage(key, num_bytes, location)
+        if len(raw) != num_bytes:
+            raise CheckpointError(f'its storage {quote(key)} has {len(raw)} bytes, and '
+                                  f'is said to have {num_bytes}')
+        return raw.view(dtype)
+
+    def call(self) -> None:
+        arguments = self.stack.pop()
+        target = self.stack.pop()
+        expect((tuple,), arguments)
+        if id(target) not in _CALLED:
+            raise CheckpointError('its pickle calls what it must not')
+        self.budget.copy(arguments)
+        made = target(*arguments)
+        if type(made) is Tensor:
+            self.budget.view(made)
+        self.append(made)
+
+    def set_state(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        self._check_target(target, SETTERS)
+        if type(state) is tuple:
+            self.budget.copy(state)
+        SETTERS[type(target)](target, state)
+
+    def append_one(self) -> None:
+        self._check_target(self.stack[-2], (list,))
+        self.load_append()
+
+    def append_all(self) -> None:
+        self._check_target(self.metastack[-1][-1], (list,))
+        self.load_appends()
+
+    def set_one(self) -> None:
+        self._check_target(self.stack[-3], (dict, OrderedDict))
+        check_keys(self.stack[-2:-1], len(self.stack[-3]) + 1)
+        self.load_setitem()
+
+    def set_all(self) -> None:
+        target = self.metastack[-1][-1]
+        self._check_target(target, (dict, OrderedDict))
+        check_keys(self.stack[::2], len(target) + len(self.stack) // 2)
+        self.load_setitems()
+
+    @staticmethod
+    def _check_target(target: Any, allowed: Any) -> None:
+        if type(target) not in allowed:
+            raise CheckpointError('its pickle changes what it must not')
+
+
+# What torch.save writes, in protocol 2.
+_DISPATCH: dict[bytes, Callable[[_Unpickler], None]] = {
+    **{code: pickle._Unpickler.dispatch[code[0]] for code in (
+        pickle.PROTO, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
+        pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT,
+        pickle.BINUNICODE, pickle.BINSTRING, pickle.SHORT_BINSTRING,
+        pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.EMPTY_TUPLE, pickle.TUPLE,
+        pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST,
+        pickle.EMPTY_DICT, pickle.GLOBAL, pickle.BINPERSID, pickle.BINGET,
+        pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT)},
+    pickle.REDUCE: _Unpickler.call,
+    pickle.NEWOBJ: _Unpickler.call,
+    pickle.BUILD: _Unpickler.set_state,
+    pickle.APPEND: _Unpickler.append_one,
+    pickle.APPENDS: _Unpickler.append_all,
+    pickle.SETITEM: _Unpickler.set_one,
+    pickle.SETITEMS: _Unpickler.set_all,
+}

@@ -10,29 +10,28 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch.testing import assert_close
 
 from mmfastvit import CheckpointError
-from mmfastvit.checkpoints import read, unpickle
+from mmfastvit.checkpoints import read
 
 
-@pytest.fixture(params=['load_pickle', 'load_zip'], autouse=True)
-def reader(request, monkeypatch):
-    """Test what torch older than 2.6 needs with every torch."""
-    monkeypatch.setattr(read, 'load_pickle',
-                        getattr(unpickle, request.param))
+@pytest.fixture(params=['zip', 'legacy'])
+def load_after_save(request):
+    """Both formats that torch.save knows."""
+    def load(content, path):
+        torch.save(content, path / 'file.pth',
+                   _use_new_zipfile_serialization=request.param == 'zip')
+        return read.load_file(path / 'file.pth')
+    return load
 
 
-def load_after_save(content, path):
-    torch.save(content, path / 'file.pth')
-    return read.load_file(path / 'file.pth')
-
-
-def test_tensors(tmp_path):
+def test_tensors(tmp_path, load_after_save):
     base = torch.arange(24.).reshape(2, 3, 4)
     tensors = {
         'view': base[1, :, 1::2], 'transposed': base.mT, 'same': base,
         'parameter': torch.nn.Parameter(base[0]), 'scalar': torch.tensor(7),
         'empty': torch.empty(0, 3), **{str(dtype): base.to(dtype) for dtype in (
             torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32,
-            torch.int64, torch.float16, torch.bfloat16, torch.float64)}}
+            torch.int64, torch.float16, torch.bfloat16, torch.float64,
+            torch.complex64)}}
     loaded = load_after_save(tensors, tmp_path)
     assert_close(loaded, tensors, rtol=0, atol=0)
     assert loaded['parameter'].requires_grad
@@ -40,7 +39,7 @@ def test_tensors(tmp_path):
     assert (loaded['view'] == 0).all()  # one storage, as it was saved
 
 
-def test_what_the_runner_saves(tmp_path):
+def test_what_the_runner_saves(tmp_path, load_after_save):
     hub = MessageHub.get_instance('test_unpickle')
     for loss in (0.5, 0.25):
         hub.update_scalar('train/loss', loss)
@@ -75,7 +74,7 @@ class Call:
     __call__ = None  # so that pickle takes it for something to call
 
 
-def test_arrays_cannot_name_memory(tmp_path):
+def test_arrays_cannot_name_memory(tmp_path, load_after_save):
     pointers = Call(np.ndarray, ((1,), 'O', b'A' * 8))
     assert load_after_save(pointers, tmp_path).size == 0
     with pytest.raises(CheckpointError, match='array of'):
@@ -102,7 +101,7 @@ EMPTY = np.core.multiarray._reconstruct, (np.ndarray, (0,), b'b')
     Call(*EMPTY, (1, (1,), Call(np.dtype, ('f8',), (3, 'O,')), False, b'A' * 16)),
     Call(OrderedDict, (), None, [1]),
 ], ids=range(11))
-def test_refused(tmp_path, content):
+def test_refused(tmp_path, load_after_save, content):
     before = HistoryBuffer.mean.__defaults__
     with pytest.raises(CheckpointError, match='cannot be read'):
         load_after_save(content, tmp_path)
