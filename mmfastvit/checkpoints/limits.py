@@ -18,7 +18,7 @@ from mmfastvit.utils.errors import CheckpointError
 # The list of the members of a zip file, or of the tensors of a .safetensors file.
 MAX_INDEX_BYTES = 8 * 2 ** 20
 # Steps of a pickle: about 30 a tensor, one or two an entry of a list.
-MAX_STEPS = 4_000_000
+MAX_STEPS = 2_000_000
 # Containers in containers, and entries in all, counted as often as they are met by
 # whoever walks through the content.
 MAX_DEPTH = 100

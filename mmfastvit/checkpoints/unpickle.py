@@ -23,7 +23,15 @@ from torch import Tensor
 from mmfastvit.utils.errors import CheckpointError
 
 from .archive import Archive
-from .limits import MAX_STEPS, Budget, check_keys, check_nesting, exceeded, quote
+from .limits import (
+    MAX_DEPTH,
+    MAX_STEPS,
+    Budget,
+    check_keys,
+    check_nesting,
+    exceeded,
+    quote,
+)
 from .stand_ins import SETTERS, TRUSTED, expect
 
 # How files before PyTorch 1.6 begin.
@@ -208,6 +216,11 @@ class _Unpickler(pickle._Unpickler):
                                   f'is said to have {num_bytes}')
         return raw.view(dtype)
 
+    def open_mark(self) -> None:
+        if len(self.metastack) > MAX_DEPTH:
+            raise exceeded('deeper nests', 'MAX_DEPTH')
+        self.load_mark()
+
     def call(self) -> None:
         arguments = self.stack.pop()
         target = self.stack.pop()
@@ -256,13 +269,14 @@ class _Unpickler(pickle._Unpickler):
 # What torch.save writes, in protocol 2.
 _DISPATCH: dict[bytes, Callable[[_Unpickler], None]] = {
     **{code: pickle._Unpickler.dispatch[code[0]] for code in (
-        pickle.PROTO, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
+        pickle.PROTO, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
         pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT,
         pickle.BINUNICODE, pickle.BINSTRING, pickle.SHORT_BINSTRING,
         pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.EMPTY_TUPLE, pickle.TUPLE,
         pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST,
         pickle.EMPTY_DICT, pickle.GLOBAL, pickle.BINPERSID, pickle.BINGET,
         pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT)},
+    pickle.MARK: _Unpickler.open_mark,
     pickle.REDUCE: _Unpickler.call,
     pickle.NEWOBJ: _Unpickler.call,
     pickle.BUILD: _Unpickler.set_state,
