@@ -37,6 +37,7 @@ _ALWAYS_VIEWED = 2 ** 26
 _CONTAINERS = (dict, list, tuple, set, frozenset, argparse.Namespace,
                types.SimpleNamespace)
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
+_NUMPY_KEYS = (np.str_, np.bytes_, np.integer, np.floating, np.bool_)
 _MAX_INT_KEY = 2 ** 60  # above it, Python's hashes of ints agree at will
 
 
@@ -113,8 +114,7 @@ def check_keys(keys: Iterable, total: int) -> None:
             if total > MAX_TUPLE_KEYS:
                 raise exceeded('more keys that are tuples', 'MAX_TUPLE_KEYS')
         for part in parts:
-            if (type(part) not in _PLAIN_KEYS
-                    and not isinstance(part, (np.str_, np.integer, np.floating))
+            if (type(part) not in _PLAIN_KEYS and not isinstance(part, _NUMPY_KEYS)
                     or isinstance(part, int) and abs(part) >= _MAX_INT_KEY):
                 raise CheckpointError(f'one of its dicts has {quote(part)} for a key')
 

@@ -226,6 +226,7 @@ _CONFIGS = ('addict.addict.Dict', 'detectron2.config.config.CfgNode',
 TRUSTED: dict[str, Any] = {
     '_codecs.encode': _latin1,
     'argparse.Namespace': _of(argparse.Namespace),
+    'builtins.bytes': _of(bytes),  # none; others are written by _codecs.encode
     'builtins.complex': _of(complex, float),
     'builtins.frozenset': lambda items=(): frozenset(_new_set(items)),
     'builtins.getattr': _history_attribute,

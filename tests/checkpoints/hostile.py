@@ -4,9 +4,14 @@ Each is written by hand, a step of the pickle at a time; ``torch.save`` would no
 """
 import json
 import pickle
+import resource
+import signal
 import struct
+import sys
 import zipfile
 from pathlib import Path
+
+MEMORY = 2 ** 30  # beside what importing takes
 
 # Two of the last at each level: 2 ** 60 entries, for whoever walks without noticing.
 NEST = b')q\0' + b'h\0\x86q\0' * 60
@@ -203,10 +208,9 @@ def write_all(folder: Path) -> dict[str, str]:
                  struct.pack('<Q', 4) + bytes(15))
     write_legacy(add('twice.legacy.pth', 'not those of its tensors'), legacy,
                  ['0', '0'], (struct.pack('<Q', 4) + bytes(16)) * 2)
-    write_safetensors(add('long_header.safetensors', 'MAX_INDEX_BYTES'), b'{}', 2 ** 40)
-    write_safetensors(add('header_beyond.safetensors', 'cannot be read'), b'{}', 2 ** 20)
-    write_safetensors(add('deep_header.safetensors', 'cannot be read'),
-                      b'[' * 2 ** 20)
+    write_safetensors(add('long.safetensors', 'MAX_INDEX_BYTES'), b'{}', 2 ** 40)
+    write_safetensors(add('short.safetensors', 'cannot be read'), b'{}', 2 ** 20)
+    write_safetensors(add('deep.safetensors', 'cannot be read'), b'[' * 2 ** 20)
     for name, tensors in dict(
             overlap=dict(a=numbers(0, 16), b=numbers(0, 16)),
             gap=dict(a=numbers(8, 16, 2)), beyond=dict(a=numbers(0, 64, 16)),
@@ -215,3 +219,27 @@ def write_all(folder: Path) -> dict[str, str]:
         write_safetensors(add(f'{name}.safetensors', 'cannot be read'),
                           json.dumps(tensors).encode())
     return refusals
+
+
+def main(folder: str) -> None:
+    """Read the files in bounds, and print what came of each."""
+    from mmfastvit import CheckpointError
+    from mmfastvit.checkpoints.read import load_file
+    with open('/proc/self/statm') as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY,) * 2)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for path in sorted(Path(folder).iterdir()):
+        signal.alarm(60)  # kills this process, which no handler in Python can miss
+        before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        try:
+            load_file(path)
+            said = 'loaded'
+        except CheckpointError as error:
+            said = str(error)
+        seconds = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - before
+        print(json.dumps(dict(name=path.name, said=said, seconds=seconds)), flush=True)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
