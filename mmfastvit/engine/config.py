@@ -1,11 +1,14 @@
-"""Configs of all three toolboxes: read, and held against the data on the disk."""
-from collections.abc import Iterable, Iterator
+"""Configs of all three toolboxes, read."""
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmfastvit.utils.errors import ArgumentError, DataError
+from mmfastvit.datasets.checks.presence import dicts
+from mmfastvit.utils.errors import ArgumentError
+
+from .data import check_data as check_data  # where other modules look for it
 
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
@@ -41,60 +44,13 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', path.stem))
     folders = path.resolve().parents
-    for _, node in _dicts(list(cfg.values())):
+    for _, node in dicts(list(cfg.values())):
         for key in ('data_root', 'ann_file'):
             value = node.get(key)
             if isinstance(value, str) and value and not (
                     key == 'ann_file' and 'data_root' in node):
                 node[key] = _find(value, folders)
     return cfg
-
-
-def check_data(cfg: Config, *splits: str) -> None:
-    """Raise :class:`DataError` for the first data set that is not there.
-
-    Only what lies on the local disk, and is not downloaded by the data set
-    itself, is looked for.
-    """
-    for split in splits:
-        for key in (f'{split}_dataloader', f'{split}_evaluator'):
-            for path, node in _dicts(cfg.get(key), key):
-                _check_node(split, path, node)
-
-
-def _check_node(split: str, key: str, node: dict) -> None:
-    root = node.get('data_root') or ''
-    names = _names(node.get('ann_file'))
-    if key.endswith('.dataset') or 'data_root' in node:
-        names += _names(node.get('data_prefix'))
-    if (not isinstance(root, str) or node.get('backend_args')
-            or node.get('download')):
-        return
-    wanted = [str(Path(root, name)) for name in names]
-    if '://' in root or any('://' in name for name in names):
-        return
-    missing = [path for path in wanted if not Path(path).exists()]
-    if not missing:
-        return
-    layout = '\n'.join(f'  {path}  {"MISSING" if path in missing else "found"}'
-                       for path in wanted)
-    if Path(root).name == 'shapes':
-        advice = f'Generate it: python tools/generate_shapes.py {root}'
-    else:
-        setting = f'{key}.{"data_root" if root else "ann_file"}'
-        advice = ('Put or link the data set there, or name its place: '
-                  f'--cfg-options {setting}=/path/to/it')
-    raise DataError(f'The {split} data is not complete. Looked under {Path.cwd()} '
-                    f'and the folders above the config for\n{layout}\n{advice}')
-
-
-def _names(value: Any) -> list[str]:
-    """Return the file names in a setting: a string, or several."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
-        value = [value]
-    return [name for name in value if isinstance(name, str) and name]
 
 
 def _find(name: str, folders: Iterable[Path]) -> str:
@@ -106,16 +62,3 @@ def _find(name: str, folders: Iterable[Path]) -> str:
             # A trailing slash is kept: evaluators glue strings to it.
             return str(folder / name) + ('/' if name.endswith('/') else '')
     return name
-
-
-def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yield (dotted key, dict) for every dict inside a config."""
-    if isinstance(node, dict):
-        yield path, node
-        items = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        items = list(enumerate(node))
-    else:
-        return
-    for key, child in items:
-        yield from _dicts(child, f'{path}.{key}' if path else str(key))

@@ -11,13 +11,15 @@ from mmengine.fileio import register_backend
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmfastvit.checkpoints.load import load_weights
 from mmfastvit.checkpoints.read import latest_checkpoint, load_from_path_or_url
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.utils.files import AtomicBackend
 
-from .config import check_data
+from .bad_samples import errors_name_pictures, name_pictures
+from .data import check_data
 from .distributed import check_launcher, cpu_processes, lost_process
 from .memory_format import to_channels_last
 
@@ -35,7 +37,8 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
             size to the actual one.
 
     Raises:
-        DataError: The training or validation data is missing.
+        DataError: The training or validation data is missing, damaged or does not
+            fit the config.
         CheckpointError: A checkpoint cannot be read or does not fit.
         ArgumentError: What is asked for does not run on this machine.
         ProcessError: Another process of a distributed run is gone.
@@ -63,7 +66,7 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
     runner = build_runner(cfg)
-    with lost_process(cfg.work_dir):
+    with lost_process(cfg.work_dir), errors_name_pictures(runner):
         runner.train()
     return runner
 
@@ -80,7 +83,7 @@ def test(cfg: Config, model: str | nn.Module) -> dict[str, float]:
         The metrics, by name.
 
     Raises:
-        DataError: The test data is missing.
+        DataError: The test data is missing, damaged or does not fit the config.
         CheckpointError: The checkpoint cannot be read or does not fit.
     """
     check_data(cfg, 'test')
@@ -90,7 +93,8 @@ def test(cfg: Config, model: str | nn.Module) -> dict[str, float]:
         runner.model = model
     else:
         load_weights(runner.model, model)
-    return runner.test()
+    with errors_name_pictures(runner):
+        return runner.test()
 
 
 # MMEngine's of its own calls, about which nobody else can do anything.
@@ -98,7 +102,7 @@ _OWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the al
 
 
 class _Runner(Runner):
-    """MMEngine's runner, with the model in the memory format that is fast."""
+    """MMEngine's runner, fast memory formats and errors that name pictures added."""
 
     def build_model(self, model: Any) -> nn.Module:
         model = super().build_model(model)
@@ -107,6 +111,12 @@ class _Runner(Runner):
         if self.cfg.get('channels_last', True):
             to_channels_last(model)  # before DistributedDataParallel notes layouts
         return model
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        name_pictures(loader.dataset)
+        return loader
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -177,7 +177,9 @@ def _classes(cfg: Config, checkpoint: str, model: nn.Module
                                    lazy_init=True)).metainfo
     count = next((module.num_classes for module in model.modules()
                   if isinstance(getattr(module, 'num_classes', None), int)), 0)
-    classes = [str(name) for name in meta.get('classes') or range(count)]
+    classes = meta.get('classes') or range(count)
+    # ('circle') without its comma is one name, and not six.
+    classes = [classes] if isinstance(classes, str) else [str(name) for name in classes]
     palette = meta.get('palette')
     if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
         random = np.random.RandomState(0)  # the same colours each time
