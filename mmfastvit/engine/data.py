@@ -37,11 +37,12 @@ def check_data(cfg: Config, *splits: str) -> None:
                 check_presence(split, key, node)
     if cfg.get('check_data') is False:
         return
-    trained = find_sets(cfg, 'train')
     for split in splits:
-        found = trained if split == 'train' else find_sets(cfg, split)
+        found = find_sets(cfg, split)
         for data in found:
             _CHECKS[data.kind](data, cfg, len(list(leaves(cfg, split))) == 1)
-            for other in trained:
-                if data.kind == other.kind == 'classification':
-                    classification.compare(data, other)
+        folders = [data for data in found if data.kind == 'classification']
+        if folders and split != 'train':
+            for other in find_sets(cfg, 'train'):
+                if other.kind == 'classification':
+                    classification.compare(folders[0], other)

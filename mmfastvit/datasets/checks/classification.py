@@ -55,9 +55,8 @@ def compare(one: DataSet, other: DataSet) -> None:
     differ = sorted(set(ours) ^ set(theirs))
     raise DataError(
         f'{one.built.img_prefix} and {other.built.img_prefix} have other folders of '
-        f'classes: {", ".join(differ[:5])}{", ..." if len(differ) > 5 else ""} is not in '
-        'both. Folders are numbered by their names, so labels would differ. Make the '
-        'same folders in both, empty ones, too.')
+        f'classes: {_some(differ)} not in both. Folders are numbered by their names, '
+        'so labels would differ. Make the same folders in both, empty ones, too.')
 
 
 def _check_folders(data: DataSet, folders: list[str]) -> None:
@@ -69,7 +68,7 @@ def _check_folders(data: DataSet, folders: list[str]) -> None:
         own = 'classes' in (data.node.get('metainfo') or {}) or 'classes' in data.node
         raise ArgumentError(
             f'{where} has {len(folders)} folders of classes, '
-            f'{", ".join(folders[:5])}{", ..." if len(folders) > 5 else ""}, and '
+            f'{_some(folders)}, and '
             + ('metainfo.classes names ' if own else 'the data set itself knows ')
             + f'{len(classes)}. {advice}Write {_line(folders)}')
     by_name = sorted(str(name).casefold() for name in classes or ())
@@ -87,6 +86,10 @@ def _check_folders(data: DataSet, folders: list[str]) -> None:
             f'{where} has {len(empty)} folders without pictures, the first is '
             f'{empty[0]}. {advice}Put pictures there, or remove the folder; names end '
             f'in {", ".join(sorted(built.extensions))}.')
+
+
+def _some(folders: list[str]) -> str:
+    return ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
 
 
 def _line(folders: list[str]) -> str:

@@ -70,7 +70,7 @@ def _check_classes(key: str, path: str, facts: CocoFacts, classes: tuple[str, ..
             f'{path} does not have'
             + (f'; did you mean {found!r}? ' if found else '. ')
             + 'Without it all later classes would get other labels. Write '
-            + _line(kept or facts.categories))
+            + _line(kept if kept and not whose else facts.categories))
     kept = [name for name in facts.categories if name in classes]
     if kept != list(classes):
         i = next(i for i, name in enumerate(classes) if name != kept[i])

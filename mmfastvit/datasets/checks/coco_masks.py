@@ -112,7 +112,7 @@ def _polygon_fault(polygons: Any) -> str:
         return 'has a segmentation that is neither polygons nor run lengths'
     for polygon in polygons:
         if not isinstance(polygon, list):
-            return f'has a polygon {str(polygon)[:40]!r}; it is a list [x, y, x, y, ...]'
+            return f'has a polygon {str(polygon)[:40]!r}; it is a list of numbers'
         if len(polygon) % 2:
             return f'has a polygon of {len(polygon)} numbers, which are no pairs x, y'
         if len(polygon) < 6:

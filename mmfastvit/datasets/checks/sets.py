@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from mmfastvit.utils.errors import ArgumentError
+
 from .presence import is_remote
 
 # Where the classes are whose reading of annotations is known.
@@ -51,19 +53,28 @@ def find_sets(cfg: Config, split: str) -> list[DataSet]:
     """Return the data sets of a split that can be checked.
 
     Left out is what lies elsewhere, what reads its annotations in a way of its
-    own, and what cannot be built: the runner says why.
+    own, and what takes other arguments.
+
+    Raises:
+        ArgumentError: A data set refuses its settings.
     """
     found = []
     for key, node in leaves(cfg, split):
-        with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        scope = node.get('_scope_', cfg.get('default_scope'))
+        with DATASETS.switch_scope_and_registry(scope) as registry:
             cls = _class_of(node.get('type'), registry)
             kind = _kind(cls)
             if kind is None or is_remote(node):
                 continue
             options = copy.deepcopy(dict(node, pipeline=[], lazy_init=True))
-            options.pop('type')
+            for name in ('type', '_scope_'):
+                options.pop(name, None)
             try:
                 built = cls(**options)
+            except (ValueError, AssertionError) as error:
+                raise ArgumentError(
+                    f'{key} does not fit {cls.__name__}, whose data set it is: '
+                    f'{error}. Change the setting.') from error
             except Exception:
                 continue
         found.append(DataSet(key, split, node, kind, built))
