@@ -12,7 +12,7 @@ from mmfastvit.utils.errors import DataError, UserError
 
 # How losses say that there is no such class, on CPUs and GPUs.
 _LABEL_ERRORS = ('is out of bounds', 'device-side assert', 'index out of range',
-                 'Class values must be', 'one_hot')
+                 'num_classes', 'number of classes')
 _FROM_WORKER = f'{DataError.__module__}.{DataError.__qualname__}: '
 
 
