@@ -21,7 +21,7 @@ from mmfastvit.engine.runner import build_runner
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import whole_file
 from mmfastvit.utils.progress import track
-from mmfastvit_runtime import PredictionError
+from mmfastvit_runtime import PredictionError, read_picture
 from mmfastvit_runtime.sources import is_video, list_pictures
 
 
@@ -150,15 +150,10 @@ def _pictures(source: Path) -> list[Path]:
 
 def _read(path: Path) -> np.ndarray:
     """Return a picture, (H, W, 3) uint8, RGB."""
-    import mmcv  # here, so that the backbone needs no mmcv
     try:
-        picture = mmcv.imread(str(path), channel_order='rgb')
-    except Exception as error:  # each decoder has its own
-        raise DataError(f'{path} cannot be read as a picture: {error}') from error
-    if picture is None:
-        raise DataError(f'{path} ({path.stat().st_size:,} bytes) is no picture '
-                        f'that OpenCV reads, or it is damaged.')
-    return picture
+        return np.ascontiguousarray(read_picture(path)[..., ::-1])
+    except PredictionError as error:
+        raise DataError(str(error)) from error
 
 
 def _draw(visualizer: Visualizer, picture: np.ndarray, sample: BaseDataElement,

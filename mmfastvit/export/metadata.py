@@ -7,7 +7,7 @@ from torch import nn
 
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.version import __version__
-from mmfastvit_runtime.pictures import STEPS
+from mmfastvit_runtime.resizing import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
 _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
@@ -56,7 +56,7 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
 
 
 def resize_steps(cfg: Config, task: str = '') -> list[dict[str, Any]]:
-    """Return how the test pipeline resizes, in ``mmfastvit_runtime.pictures.STEPS``.
+    """Return how the test pipeline resizes, in ``mmfastvit_runtime.resizing.STEPS``.
 
     Raises:
         ArgumentError: A step changes pictures in a way that is not known.

@@ -17,7 +17,8 @@ def to_results(found: Prediction, image_id: int, file_name: str) -> list[Result]
     """Return one entry for each object, class in the picture, or class.
 
     ``category_id`` is the data set's own where the file knows it, else the label + 1.
-    ``file_name`` and ``category`` stand in each entry, too.
+    ``file_name`` and ``category`` stand in each entry, too. What is not finite is left
+    out (:meth:`Prediction.finite`).
 
     Args:
         found: In one picture.
@@ -28,15 +29,20 @@ def to_results(found: Prediction, image_id: int, file_name: str) -> list[Result]
         PredictionError: Feature maps, or masks without pycocotools.
     """
     metadata = found.metadata
-    task, classes = metadata['task'], metadata['classes']
-    ids = metadata.get('category_ids') or range(1, len(classes) + 1)
+    task, ids = metadata['task'], metadata.get('category_ids')
 
     def entry(label: int, **values) -> Result:
+        if ids and label >= len(ids):
+            raise PredictionError(f'{file_name} shows {found.name(label)}, for which '
+                                  "the model's file has no category id: leave out "
+                                  '--json, or export the model again.')
         return dict(image_id=image_id, file_name=file_name,
-                    category_id=int(ids[label]), category=classes[label], **values)
+                    category_id=int(ids[label] if ids else label + 1),
+                    category=found.name(label), **values)
 
     if task == 'classification':
-        return [entry(i, score=float(score)) for i, score in enumerate(found['scores'])]
+        return [entry(i, score=float(found['scores'][i]))
+                for i in np.flatnonzero(found.finite())]
     if task == 'segmentation':
         return [entry(label, segmentation=_run_lengths(found['labels'] == label),
                       score=1.) for label in np.unique(found['labels'])]
@@ -44,7 +50,8 @@ def to_results(found: Prediction, image_id: int, file_name: str) -> list[Result]
         raise PredictionError('Feature maps are no COCO results: leave out --json, or '
                               'export the whole model.')
     results = []
-    for i, label in enumerate(found['labels']):
+    for i in np.flatnonzero(found.finite()):
+        label = found['labels'][i]
         left, top, right, bottom = map(float, found['boxes'][i])
         results.append(entry(label, bbox=[left, top, right - left, bottom - top],
                              score=float(found['scores'][i])))
@@ -60,7 +67,12 @@ def write_results(results: Sequence[Result], path: str) -> None:
         PredictionError: It cannot be written there.
     """
     with whole_file(Path(path)) as unfinished:
-        unfinished.write_text(json.dumps(list(results)), encoding='utf-8')
+        dump_results(results, unfinished)
+
+
+def dump_results(results: Sequence[Result], path: Path) -> None:
+    """Write results as JSON into a file that is not in its place yet."""
+    path.write_text(json.dumps(list(results), allow_nan=False), encoding='utf-8')
 
 
 def _run_lengths(mask: np.ndarray) -> Result:

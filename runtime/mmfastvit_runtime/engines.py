@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import PredictionError, first_line
-from .metadata import parse
+from .files import library_name
+from .metadata import check_outputs, parse
 from .prediction import Arrays
 
 KEY = 'mmfastvit'  # of the metadata in an exported file
@@ -44,10 +45,12 @@ class OnnxRuntime(Engine):
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
         self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=list(providers))
+            library_name(path), options, providers=list(providers))
         self.names = [output.name for output in self.session.get_outputs()]
         self.metadata = parse(
             path, self.session.get_modelmeta().custom_metadata_map.get(KEY))
+        check_outputs(path, self.metadata, [
+            given.name for given in self.session.get_inputs()], self.names)
 
     def run(self, pictures: np.ndarray) -> Arrays:
         return dict(zip(self.names, self.session.run(self.names,
@@ -69,9 +72,16 @@ class OpenVino(Engine):
             raise PredictionError(f'{path} needs its weights, {weights}, beside it: '
                                   'copy both.')
         core = openvino.Core()
-        model = core.read_model(path)
+        model = core.read_model(library_name(path))
         self.metadata = parse(path, model.get_rt_info(KEY).astype(str)
                                if model.has_rt_info(KEY) else None)
+        # Each may have several names; any_name is any.
+        self.names = [
+            next((name for name in self.metadata['outputs'] if name in output.names),
+                 output.any_name if output.names else '') for output in model.outputs]
+        check_outputs(path, self.metadata, [
+            'image' if 'image' in given.names else str(given.names)
+            for given in model.inputs], self.names)
         # It would compute in bfloat16 where the processor can.
         options = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
@@ -79,9 +89,6 @@ class OpenVino(Engine):
         self.model = core.compile_model(model, 'CPU', options)
         # A request holds one picture's results: each thread has its own.
         self.requests = threading.local()
-        # Each may have several; any_name is any.
-        self.names = [next(name for name in self.metadata['outputs']
-                           if name in output.names) for output in self.model.outputs]
 
     def run(self, pictures: np.ndarray) -> Arrays:
         if not hasattr(self.requests, 'own'):
@@ -111,6 +118,9 @@ def open_file(path: str, **options) -> Engine:
         raise PredictionError(
             f'{path} does not end in {" or ".join(ENGINES)}, which is what runs here. '
             'A .pt2 of your own is for torch.export.load.')
+    if options.get('threads') is not None and options['threads'] < 1:
+        raise PredictionError(f'threads={options["threads"]}: give 1 or more, or leave '
+                              'it out.')
     engine, library = ENGINES[path.suffix]
     try:
         path.open('rb').close()

@@ -1,15 +1,18 @@
 """What an exported file says about itself, checked before it is used."""
 import json
+from collections.abc import Sequence
 from inspect import signature
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from .errors import PredictionError
-from .pictures import STEPS
+from .limits import MAX_METADATA, MAX_SIDE
+from .resizing import INTERPOLATIONS, STEPS
 
-TASKS = ('detection', 'segmentation', 'classification', 'features')
-MAX_SIDE = 2**15  # pixels, of pictures that a file may ask for
+# Of each task, the outputs that it cannot do without.
+TASKS = {'detection': ('boxes', 'scores', 'labels'), 'features': (),
+         'segmentation': ('labels', 'logits'), 'classification': ('scores', )}
 
 
 def parse(path: Path, text: str | None) -> dict[str, Any]:
@@ -26,9 +29,12 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
         raise PredictionError(
             f'{path} holds no metadata of mmfastvit: it was not written by '
             'tools/export.py, and nothing says how pictures are prepared for it.')
+    if len(text) > MAX_METADATA:
+        raise _damaged(path, f'it has {len(text):,} characters, allowed: '
+                       f'{MAX_METADATA:,}')
     try:
-        metadata = json.loads(text)
-    except ValueError as error:
+        metadata = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f'it is no JSON ({error})') from error
     if not isinstance(metadata, dict):
         raise _damaged(path, f'it is a {type(metadata).__name__}, not a dict')
@@ -36,9 +42,12 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
         if not is_right(metadata.get(name)):
             raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
                            f'{allowed}')
-    classes, palette = metadata['classes'], metadata['palette']
-    if len(palette) < len(classes):
-        raise _damaged(path, f'{len(palette)} colours for {len(classes)} classes')
+    classes, ids = metadata['classes'], metadata.get('category_ids')
+    if len(metadata['palette']) < len(classes):
+        raise _damaged(path, f'{len(metadata["palette"])} colours for {len(classes)} '
+                       'classes')
+    if ids is not None and len(ids) < len(classes):
+        raise _damaged(path, f'{len(ids)} category_ids for {len(classes)} classes')
     if metadata['task'] == 'detection':
         for name in ('score_threshold', *(
                 ['mask_threshold'] if 'masks' in metadata['outputs'] else [])):
@@ -46,6 +55,35 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
                 raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
                                '0 to 1')
     return metadata
+
+
+def check_outputs(path: Path, metadata: dict[str, Any], inputs: Sequence[str],
+                  outputs: Sequence[str]) -> None:
+    """Refuse a file whose graph is not what its metadata says.
+
+    Args:
+        path: Of the file, for the message.
+        metadata: From :func:`parse`.
+        inputs: Names of the graph's.
+        outputs: Names of the graph's.
+
+    Raises:
+        PredictionError: They differ, or the task needs others.
+    """
+    said = metadata['outputs']
+    if sorted(said) != sorted(outputs):
+        raise _damaged(path, f'outputs={_short(said)}, but the graph has '
+                       f'{_short(list(outputs))}')
+    if list(inputs) != ['image']:
+        raise _damaged(path, f'the graph takes {_short(list(inputs))}, not one image')
+    needed = TASKS[metadata['task']]
+    if not set(needed) <= set(said):
+        raise _damaged(path, f'task={metadata["task"]} needs {", ".join(needed)}, but '
+                       f'outputs={_short(said)}')
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f'{constant} is no number of JSON')
 
 
 def _damaged(path: Path, why: str) -> PredictionError:
@@ -89,9 +127,16 @@ def _is_step(step: Any) -> bool:
     """Whether a step is one of ``STEPS``, its arguments there and within bounds."""
     if not isinstance(step, dict) or step.get('type') not in list(STEPS):
         return False
-    wanted = list(signature(STEPS[step['type']]).parameters)[1:]  # after the picture
-    return set(step) - {'type'} == set(wanted) and all(
-        _ARGUMENTS[name](step[name]) for name in wanted)
+    wanted = [name for name, argument in signature(
+        STEPS[step['type']]).parameters.items()
+        if argument.kind == argument.POSITIONAL_OR_KEYWORD][1:]  # after the picture
+    if set(step) - {'type'} != set(wanted) or not all(
+            _ARGUMENTS[name](step[name]) for name in wanted):
+        return False
+    if step['type'] == 'ResizeEdge':
+        return (_is_side(step['scale'])
+                and step['interpolation'] in INTERPOLATIONS[step['backend']])
+    return step['type'] != 'Resize' or _is_size(step['scale'])
 
 
 _ARGUMENTS = {
@@ -100,12 +145,11 @@ _ARGUMENTS = {
     'size_divisor': _is_side,
     'crop_size': _is_size,
     'edge': lambda value: value in ('short', 'long', 'width', 'height'),
-    'backend': lambda value: value in ('cv2', 'pillow'),
-    'interpolation': lambda value: value in (
-        'nearest', 'bilinear', 'bicubic', 'area', 'lanczos', 'box', 'hamming'),
+    'backend': lambda value: value in list(INTERPOLATIONS),
+    'interpolation': lambda value: isinstance(value, str),
 }
 _FIELDS = {
-    'task': (lambda value: value in TASKS, ', '.join(TASKS)),
+    'task': (lambda value: value in list(TASKS), ', '.join(TASKS)),
     'outputs': (lambda value: _are_strings(value) and bool(value), 'names'),
     'classes': (_are_strings, 'a list of names'),
     'palette': (_are_colours, 'a list of colours, 3 numbers from 0 to 255 each'),
@@ -116,4 +160,6 @@ _FIELDS = {
                'arguments'),
     'category_ids': (lambda value: value is None or isinstance(value, list) and all(
         type(item) is int for item in value), 'null, or a list of numbers'),
+    'pasted': (lambda value: value is None or isinstance(value, bool),
+               'true or false'),
 }

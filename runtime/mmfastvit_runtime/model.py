@@ -3,8 +3,12 @@ import cv2
 import numpy as np
 
 from .engines import Engine, open_file
-from .pictures import STEPS
+from .errors import PredictionError, first_line
+from .limits import MAX_LABEL, MAX_OBJECTS, MAX_PIXELS, check_masks, check_pixels
 from .prediction import Arrays, Prediction
+from .resizing import STEPS
+
+BAND = 2**20  # pixels that are labelled at a time: a few arrays of 4 MB
 
 
 class ExportedModel:
@@ -12,22 +16,38 @@ class ExportedModel:
 
     Args:
         engine: Runs the file; :func:`load` opens one.
+        max_pixels: How many a picture may have that was resized for it, and 64 times
+            as many bytes the masks found in it; None allows all.
 
     Attributes:
         metadata: ``task``, ``classes``, ``palette``, ``resize``, ``mask_threshold``
             and what else was exported.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, max_pixels: int | None = MAX_PIXELS):
         self.engine = engine
+        self.max_pixels = max_pixels
         self.metadata = engine.metadata
 
     def __deepcopy__(self, memo: dict) -> 'ExportedModel':
         return self  # engines cannot be copied, and nothing in one changes
 
     def run(self, pictures: np.ndarray) -> Arrays:
-        """Map pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs."""
-        return self.engine.run(pictures)
+        """Map pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs.
+
+        Raises:
+            PredictionError: The library cannot, for example since they are of another
+                size than the file was made for.
+        """
+        try:
+            return self.engine.run(pictures)
+        except PredictionError:
+            raise
+        except Exception as error:  # the libraries have classes of their own
+            raise PredictionError(
+                f'The model cannot compute with pictures of {pictures.shape}: '
+                f'{first_line(error)} Its metadata: size={self.metadata["size"]}, '
+                f'batch={self.metadata.get("batch")}.') from error
 
     def __call__(self, picture: np.ndarray) -> Prediction:
         """Predict for one picture.
@@ -37,6 +57,9 @@ class ExportedModel:
 
         Returns:
             What was found, in pixels of ``picture``.
+
+        Raises:
+            PredictionError: It would become too large, or the model fails.
         """
         return self.predict_resized(self._resize(picture), picture.shape[:2])
 
@@ -57,14 +80,24 @@ class ExportedModel:
 
     def _resize(self, picture: np.ndarray) -> np.ndarray:
         for step in self.metadata['resize']:
-            picture = STEPS[step['type']](picture, **{
-                key: value for key, value in step.items() if key != 'type'})
+            try:
+                picture = STEPS[step['type']](
+                    picture, max_pixels=self.max_pixels,
+                    **{key: value for key, value in step.items() if key != 'type'})
+            except (cv2.error, ValueError, OverflowError) as error:
+                raise PredictionError(
+                    f'A picture of {picture.shape[1]:,} x {picture.shape[0]:,} cannot '
+                    f'be resized by {step}: {first_line(error)}') from error
         return picture
 
     def _batch(self, picture: np.ndarray) -> np.ndarray:
         static = self.metadata['size']
         if static and picture.shape[:2] != tuple(static):
+            check_pixels('This model takes pictures of', *static[::-1],
+                         self.max_pixels)
             picture = cv2.resize(np.ascontiguousarray(picture), tuple(static[::-1]))
+        check_pixels('Given to the model, the picture has', *picture.shape[1::-1],
+                     self.max_pixels)
         return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
 
     def restore(self, found: Arrays, size: tuple[int, int],
@@ -75,8 +108,12 @@ class ExportedModel:
             found: From :meth:`run`, for one picture.
             size: Height and width that the picture was resized to.
             original: Those before.
+
+        Raises:
+            PredictionError: It is not what the task has, or its masks are too many.
         """
         task = self.metadata['task']
+        _check(found, task, size)
         if task == 'segmentation':
             return Prediction({'labels': _label(found, size, original)}, self.metadata)
         if task != 'detection':
@@ -86,6 +123,7 @@ class ExportedModel:
         scale = np.array([size[1] / original[1], size[0] / original[0]], np.float32)
         found['boxes'] = found['boxes'] / np.tile(scale, 2)
         if 'masks' in found:
+            check_masks(len(found['boxes']), *original[::-1], self.max_pixels)
             masks = np.zeros((len(found['boxes']), *original), bool)
             for out, mask, box in zip(masks, found['masks'], found['boxes']):
                 if self.metadata.get('pasted'):
@@ -97,31 +135,92 @@ class ExportedModel:
         return found
 
 
+def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
+    """Refuse arrays that are not what the task has.
+
+    Raises:
+        PredictionError: Those of the file are others.
+    """
+    count = found['scores'].size if task == 'detection' else 1
+    wanted = {'detection': dict(boxes=(count, 4), scores=(count, ), labels=(count, )),
+              'segmentation': dict(labels=(1, *size),
+                                   logits=(1, None, None, None)),
+              'classification': dict(scores=(1, None))}.get(task, {})
+    if 'masks' in found and task == 'detection':
+        wanted['masks'] = (count, None, None)
+    for name, shape in wanted.items():
+        array = found[name]
+        if (array.ndim != len(shape) or count > MAX_OBJECTS or 0 in array.shape[1:]
+                or any(side not in (None, of) for side, of in zip(shape, array.shape))
+                or name == 'labels' and (array.dtype.kind not in 'iu' or array.size
+                                         and not 0 <= array.min() <= array.max()
+                                         <= MAX_LABEL)):
+            raise PredictionError(
+                f'The file is damaged: of a {task}, its {name} have the shape '
+                f'{array.shape} of {array.dtype}; allowed are at most '
+                f'{MAX_OBJECTS:,} objects, and labels from 0 to {MAX_LABEL:,}. Export '
+                'the model again.')
+
+
 def _label(found: Arrays, size: tuple[int, int], original: tuple[int, int]
            ) -> np.ndarray:
-    """Return the best class of each pixel (H, W), one class's logits at a time."""
+    """Return the best class of each pixel (H, W) of the original.
+
+    A class and some rows at a time: the memory does not grow with the classes, and
+    the arrays stay in the cache.
+    """
     if size == original:
         return found['labels'][0]
-    labels = np.zeros(original, found['labels'].dtype)
-    highest = np.full(original, -np.inf, np.float32)
-    for i, logits in enumerate(found['logits'][0]):
-        logits = cv2.resize(logits, original[::-1])
-        better = logits > highest
-        labels[better], highest[better] = i, logits[better]
+    logits, width = found['logits'][0], original[1]
+    low, high, part = _rows(logits.shape[1], original[0])
+    labels = np.empty(original, found['labels'].dtype)
+    count = max(1, BAND // width)
+    for top in range(0, original[0], count):
+        band = slice(top, top + count)
+        first, last = low[band][0], high[band][-1] + 1
+        labels[band] = _label_band(logits[:, first:last], width, low[band] - first,
+                                   high[band] - first, part[band, None])
     return labels
 
 
-def load(path: str, **options) -> ExportedModel:
+def _label_band(logits: np.ndarray, width: int, low: np.ndarray, high: np.ndarray,
+                part: np.ndarray) -> np.ndarray:
+    """Return the best class of some rows' pixels, of the rows of logits beside them."""
+    labels = np.zeros((len(low), width), np.int32)
+    highest = np.full(labels.shape, -np.inf, np.float32)
+    for i, rows in enumerate(logits):
+        rows = cv2.resize(rows.astype(np.float32, copy=False), (width, len(rows)))
+        values = rows[low] * (1 - part)
+        values += rows[high] * part
+        better = values > highest
+        np.copyto(labels, i, where=better)
+        np.copyto(highest, values, where=better)
+    return labels
+
+
+def _rows(count: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the samples above and below each pixel, and the second one's part.
+
+    Those of OpenCV, and of PyTorch without ``align_corners``.
+    """
+    place = (np.arange(pixels) + 0.5) * (count / pixels) - 0.5
+    place = place.clip(0, count - 1)
+    low = np.floor(place).astype(int)
+    return low, np.minimum(low + 1, count - 1), (place - low).astype(np.float32)
+
+
+def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedModel:
     """Open a file that ``tools/export.py`` wrote.
 
     Args:
         path: The file, ``.onnx`` or ``.xml``.
+        max_pixels: Of :class:`ExportedModel`.
         options: ``threads``, and for ONNX Runtime ``providers``.
 
     Raises:
         PredictionError: The file is missing, damaged, or none of ours.
     """
-    return ExportedModel(open_file(path, **options))
+    return ExportedModel(open_file(path, **options), max_pixels)
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]

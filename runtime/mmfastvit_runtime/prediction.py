@@ -28,6 +28,19 @@ class Prediction(Arrays):
         super().__init__(arrays)
         self.metadata = metadata
 
+    def name(self, label: int) -> str:
+        """Return a class's name; a model may know more classes than names."""
+        classes = self.metadata['classes']
+        return classes[label] if label < len(classes) else f'class {label}'
+
+    def finite(self) -> np.ndarray:
+        """Return which objects, or classes' scores, hold no NaN and no infinity.
+
+        The others are neither drawn nor written: JSON has no such numbers.
+        """
+        kept = np.isfinite(self['scores'])
+        return kept & np.isfinite(self['boxes']).all(1) if 'boxes' in self else kept
+
     def to_supervision(self) -> supervision.Detections | supervision.Classifications:
         """Return the same for supervision's annotators and trackers.
 
@@ -41,19 +54,23 @@ class Prediction(Arrays):
         except ImportError as error:
             raise PredictionError('to_supervision() needs supervision: pip install '
                                   'supervision.') from error
-        task, classes = self.metadata['task'], np.array(self.metadata['classes'])
+        task = self.metadata['task']
         if task == 'classification':
             return supervision.Classifications(
-                class_id=np.arange(len(classes)), confidence=self['scores'])
+                class_id=np.arange(len(self['scores'])), confidence=self['scores'])
         if task == 'detection':
             return supervision.Detections(
                 self['boxes'].astype(np.float32), self.get('masks'), self['scores'],
                 self['labels'].astype(int),
-                data=dict(class_name=classes[self['labels']]))
+                data=dict(class_name=self._names(self['labels'])))
         if task == 'segmentation':
             labels = np.unique(self['labels'])
             masks = self['labels'] == labels[:, None, None]
             return supervision.Detections(
                 supervision.mask_to_xyxy(masks).astype(np.float32), masks,
-                class_id=labels.astype(int), data=dict(class_name=classes[labels]))
+                class_id=labels.astype(int),
+                data=dict(class_name=self._names(labels)))
         raise PredictionError('Feature maps are no detections: export the whole model.')
+
+    def _names(self, labels: np.ndarray) -> np.ndarray:
+        return np.array([self.name(label) for label in labels], str)

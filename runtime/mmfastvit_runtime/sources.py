@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 from .errors import PredictionError
+from .files import library_name
+from .limits import MAX_PIXELS, check_pixels
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
@@ -62,7 +64,7 @@ class Video:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield frames (H, W, 3) uint8, BGR."""
-        capture = cv2.VideoCapture(str(self.path))
+        capture = cv2.VideoCapture(library_name(self.path))
         try:
             while True:
                 there, frame = capture.read()
@@ -73,16 +75,24 @@ class Video:
             capture.release()
 
 
-def open_video(path: Path) -> Video:
+def open_video(path: Path, max_pixels: int | None = MAX_PIXELS) -> Video:
     """Open a video.
 
+    Args:
+        path: The file.
+        max_pixels: How many a frame may have; None allows all.
+
     Raises:
-        PredictionError: It is not there, or is no video that OpenCV reads.
+        PredictionError: It is not there, or is no video that OpenCV reads, or its
+            frames are too large.
     """
-    capture = cv2.VideoCapture(str(path)) if path.is_file() else None
+    capture = cv2.VideoCapture(library_name(path)) if path.is_file() else None
     if capture is None or not capture.isOpened():
         raise PredictionError(f'{path} is not there, or is no video that OpenCV reads.')
+    check_pixels(f'{path} has frames of', int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+                 int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), max_pixels)
     count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-    rate = capture.get(cv2.CAP_PROP_FPS) or 25.
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate <= 1000 else 25.  # damaged files have any
     capture.release()
     return Video(path, count, rate)

@@ -17,7 +17,7 @@ from mmfastvit import (  # noqa: E402
 )
 from mmfastvit.export.metadata import resize_steps  # noqa: E402
 from mmfastvit_runtime import load  # noqa: E402
-from mmfastvit_runtime.pictures import STEPS  # noqa: E402
+from mmfastvit_runtime.resizing import STEPS  # noqa: E402
 
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(

@@ -1,0 +1,48 @@
+"""How much files from anywhere may ask for: the one place that says so."""
+from .errors import PredictionError
+
+# Pixels of a picture, as it is and as a model takes it. A file of 100 KB can hold a
+# thousand million of them. A satellite's tile of 10,980 x 10,980 fits.
+MAX_PIXELS = 2**27
+MAX_SIDE = 2**15  # pixels, of pictures that a file's metadata may ask for
+MAX_METADATA = 2**24  # characters, of JSON in a file
+MAX_OBJECTS = 100_000  # in one picture
+MAX_LABEL = 2**20  # the largest, of a class
+MASKS_PER_PIXEL = 64  # bytes of an object's masks for each pixel that is allowed
+
+
+def check_pixels(what: str, width: int, height: int, max_pixels: int | None) -> None:
+    """Refuse a picture that is too large, before it takes memory.
+
+    Args:
+        what: The picture, at the beginning of the message.
+        width: In pixels.
+        height: In pixels.
+        max_pixels: How many are allowed; None allows all.
+
+    Raises:
+        PredictionError: It has more.
+    """
+    if max_pixels is not None and width * height > max_pixels:
+        raise PredictionError(
+            f'{what} {width:,} x {height:,} = {width * height:,} pixels; allowed are '
+            f'{max_pixels:,}, since a small file can hold more than the memory. Cut '
+            'it into tiles or make it smaller; or, where the memory is large enough, '
+            'raise the limit: --max-pixels, in Python max_pixels (of read_picture and '
+            'load).')
+
+
+def check_masks(count: int, width: int, height: int, max_pixels: int | None) -> None:
+    """Refuse masks (count, height, width) that would not fit.
+
+    Raises:
+        PredictionError: They hold more than ``MASKS_PER_PIXEL * max_pixels`` bytes.
+    """
+    if max_pixels is not None and (
+            count * width * height > MASKS_PER_PIXEL * max_pixels):
+        raise PredictionError(
+            f'The masks of {count:,} objects in a picture of {width:,} x {height:,} '
+            f'take {count * width * height:,} bytes; allowed are '
+            f'{MASKS_PER_PIXEL * max_pixels:,}. Cut the picture into tiles or make it '
+            'smaller; or raise the limit: --max-pixels, in Python max_pixels (of '
+            'load).')
