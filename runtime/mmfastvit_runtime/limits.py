@@ -28,8 +28,8 @@ def check_pixels(what: str, width: int, height: int, max_pixels: int | None) -> 
             f'{what} {width:,} x {height:,} = {width * height:,} pixels; allowed are '
             f'{max_pixels:,}, since a small file can hold more than the memory. Cut '
             'it into tiles or make it smaller; or, where the memory is large enough, '
-            'raise the limit: --max-pixels, in Python max_pixels (of read_picture and '
-            'load).')
+            'raise the limit: mmfastvit-predict --max-pixels N, in Python max_pixels '
+            '(of read_picture and load).')
 
 
 def check_masks(count: int, width: int, height: int, max_pixels: int | None) -> None:
@@ -44,5 +44,5 @@ def check_masks(count: int, width: int, height: int, max_pixels: int | None) -> 
             f'The masks of {count:,} objects in a picture of {width:,} x {height:,} '
             f'take {count * width * height:,} bytes; allowed are '
             f'{MASKS_PER_PIXEL * max_pixels:,}. Cut the picture into tiles or make it '
-            'smaller; or raise the limit: --max-pixels, in Python max_pixels (of '
-            'load).')
+            'smaller; or raise the limit: mmfastvit-predict --max-pixels N, in Python '
+            'max_pixels (of load).')

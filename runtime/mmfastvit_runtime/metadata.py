@@ -42,6 +42,8 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
         if not is_right(metadata.get(name)):
             raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
                            f'{allowed}')
+    if 'size' not in metadata:
+        raise _damaged(path, 'size is missing')
     classes, ids = metadata['classes'], metadata.get('category_ids')
     if len(metadata['palette']) < len(classes):
         raise _damaged(path, f'{len(metadata["palette"])} colours for {len(classes)} '
