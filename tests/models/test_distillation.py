@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from mmengine.registry import DefaultScope, init_default_scope
 from torch.testing import assert_close
 
-from mmfastvit import ArgumentError
+from helpers import randomize
+from mmfastvit import ArgumentError, CheckpointError
 
 
 @pytest.fixture
@@ -15,9 +16,10 @@ def build_distilled():
     from mmengine.registry import MODELS
 
     import mmfastvit.models.classifiers.distilled  # noqa: F401
-    yield lambda **kwargs: MODELS.build(dict(
+    yield lambda teacher={}, **kwargs: MODELS.build(dict(
         type='DistilledImageClassifier',
-        teacher=dict(type='TimmClassifier', model_name='resnet10t', num_classes=5),
+        teacher=teacher if 'type' in teacher else dict(
+            type='TimmClassifier', model_name='resnet10t', num_classes=5, **teacher),
         backbone=dict(type='FastViT', arch='t8', out_indices=(3,),
                       out_norm_cfg=None),
         neck=dict(type='FastViTNeck', in_channels=384),
@@ -55,3 +57,56 @@ def test_the_teacher_is_neither_trained_nor_saved(build_distilled):
 def test_bad_share(build_distilled):
     with pytest.raises(ArgumentError, match='from 0 to 1'):
         build_distilled(distillation_weight=2.)
+
+
+OWN = dict(type='ImageClassifier',
+           backbone=dict(type='FastViT', arch='t8', out_indices=(3,),
+                         out_norm_cfg=None),
+           neck=dict(type='FastViTNeck', in_channels=384),
+           head=dict(type='LinearClsHead', in_channels=768, num_classes=5))
+
+
+@pytest.mark.parametrize('part', ['whole', 'prefix', 'backbone'])
+@pytest.mark.parametrize('kind', ['timm', 'ours'])
+def test_the_teacher_s_checkpoint_is_loaded(build_distilled, tmp_path, kind, part):
+    if (kind, part) == ('timm', 'backbone'):
+        pytest.skip('is no part of its own')
+    teacher = OWN if kind == 'ours' else {}
+    source = randomize(build_distilled(teacher=teacher).teacher)
+    weights = source.state_dict()
+    if part == 'prefix':
+        weights = {f'student.{name}': value for name, value in weights.items()}
+    torch.save(dict(state_dict=weights), tmp_path / 'teacher.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'teacher.pth'))
+    if part == 'backbone':
+        teacher = dict(teacher, backbone=dict(teacher['backbone'], init_cfg=init_cfg))
+    else:
+        teacher = dict(teacher, init_cfg=[dict(
+            init_cfg, **(dict(prefix='student') if part == 'prefix' else {}))])
+    model = build_distilled(teacher=teacher)
+    model.init_weights()
+    if part == 'backbone':
+        model, source = model.teacher.backbone, source.backbone
+        assert_close(model.state_dict(), source.state_dict(), rtol=0, atol=0)
+        return
+    assert_close(model.teacher.state_dict(), source.state_dict(), rtol=0, atol=0)
+    assert not any(p.requires_grad for p in model.teacher.parameters())
+    assert not model.teacher.training
+
+
+def test_a_teacher_that_asks_for_nothing_stays(build_distilled):
+    model = build_distilled()
+    before = {k: v.clone() for k, v in model.teacher.state_dict().items()}
+    model.init_weights()
+    assert_close(model.teacher.state_dict(), before, rtol=0, atol=0)
+
+
+def test_another_network_is_no_teacher(build_distilled, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save({'fc.weight': torch.rand(5, 3)}, path)
+    model = build_distilled(teacher=dict(
+        init_cfg=dict(type='Pretrained', checkpoint=str(path))))
+    before = {k: v.clone() for k, v in model.teacher.state_dict().items()}
+    with pytest.raises(CheckpointError, match='does not fit the teacher'):
+        model.init_weights()
+    assert_close(model.teacher.state_dict(), before, rtol=0, atol=0)

@@ -9,7 +9,7 @@ import pytest
 import synchronized_norms
 import torch
 from mmengine.model import revert_sync_batchnorm
-from torch import nn
+from torch import distributed, nn
 from torch.testing import assert_close
 
 from conftest import ROOT
@@ -160,12 +160,6 @@ def test_flips_keep_statistics():
         assert_close(layer.state_dict(), twin.state_dict())
 
 
-def test_one_value_has_no_variance():
-    layer = RepMixer(8)
-    with pytest.raises(ValueError, match='more than 1 value.*norm_eval'):
-        layer(torch.randn(1, 8, 1, 1))
-
-
 def test_a_derived_norm_runs_itself():
     class Doubled(nn.BatchNorm2d):
         def forward(self, x):
@@ -219,6 +213,29 @@ def test_synchronized_over_two_processes(tmp_path):
         for part in parts:
             assert_close(part['state'], layer.state_dict(), rtol=1e-9, atol=1e-9)
             assert part['exchanges'] == 1
+
+
+@pytest.fixture(params=[False, True], ids=['no group', 'a group of one'])
+def process_group(request, tmp_path):
+    """One process, without a process group and with one."""
+    if request.param:
+        distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0,
+                                       world_size=1)
+    yield
+    if request.param:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+@pytest.mark.parametrize('layer', ['mobileone', 'repmixer', 'norm, linear',
+                                   'conv ffn'])
+def test_one_value_a_channel_has_no_variance(process_group, layer, norm):
+    layer = LAYERS[layer](dict(type=norm))
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    shape = (1, 1, 8) if isinstance(layer, NormLinear) else (1, 8, 1, 1)
+    with pytest.raises(ValueError, match='more than 1 value per channel.*norm_eval'):
+        layer(torch.rand(shape))
+    assert_close(layer.state_dict(), before, rtol=0, atol=0)
 
 
 def test_parameters_changed_meanwhile_are_noticed():

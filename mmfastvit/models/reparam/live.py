@@ -189,8 +189,10 @@ def _synchronize(moments: Sequence[Moments], norms: Sequence[_BatchNorm],
     """
     synchronized = [norm for norm in norms
                     if isinstance(norm, nn.SyncBatchNorm) and norm.training]
+    # A group of one is alone: PyTorch's own norm then is a plain batch norm, too.
     if not (synchronized and distributed.is_available()
-            and distributed.is_initialized()):
+            and distributed.is_initialized()
+            and distributed.get_world_size(synchronized[0].process_group) > 1):
         if count == 1:
             raise ValueError(
                 'Expected more than 1 value per channel when training: batch norm '
