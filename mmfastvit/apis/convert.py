@@ -99,10 +99,13 @@ def _expected(arch: str, fused: bool, weights: dict, num_classes: int | None) ->
     """Return the tensors, without values, that a network of this kind has."""
     prefix = '' if num_classes is None else 'backbone.'
     first = f'{prefix}stem.0.{"fused" if fused else "convs.0.conv"}.weight'
-    trained_densely = any('out_norms.' in name for name in weights)
+    # A detector's backbone may return three maps, RetinaNet's for example.
+    out_norms = [i for i in range(len(VARIANTS[arch].depths))
+                 if any(name.startswith(f'{prefix}out_norms.{i}.') for name in weights)]
     with torch.device('meta'):
         model = FastViT(arch, in_channels=weights[first].shape[1], deploy=fused,
-                        out_norm_cfg=dict(type='BN') if trained_densely else None)
+                        out_indices=out_norms or None,
+                        out_norm_cfg=dict(type='BN') if out_norms else None)
         if num_classes is not None:
             channels = model.out_channels[-1]
             model = nn.ModuleDict(dict(

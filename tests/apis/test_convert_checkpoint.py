@@ -60,6 +60,35 @@ def test_a_detector_s_backbone_in_deploy_form(tmp_path):
     model.load_state_dict(converted)
 
 
+@pytest.mark.parametrize('deploy', [False, True])
+def test_a_backbone_of_three_maps(tmp_path, deploy):
+    model = build('t8', double=False, out_indices=(1, 2, 3), deploy=deploy)
+    weights = {f'backbone.{k}': v for k, v in model.state_dict().items()}
+    torch.save(weights, tmp_path / 'retinanet.pth')
+    convert_checkpoint(tmp_path / 'retinanet.pth', tmp_path / 'out.safetensors')
+    assert_close(load_file(tmp_path / 'out.safetensors'), model.state_dict(),
+                 rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('owner', ['ours', "timm's, re-parameterized"])
+def test_the_order_of_keys_means_nothing(tmp_path, owner):
+    if owner == 'ours':
+        model = build('sa12', double=False)
+    else:
+        from timm.utils.model import reparameterize_model
+        model = reparameterize_model(build_timm('sa12').eval())
+    weights = model.state_dict()
+    torch.save(weights, tmp_path / 'one.pth')
+    torch.save(dict(reversed(weights.items())), tmp_path / 'other.pth')
+    found = []
+    for name in ('one', 'other'):
+        report = convert_checkpoint(tmp_path / f'{name}.pth',
+                                    tmp_path / f'{name}.safetensors')
+        assert report.arch == 'sa12'
+        found.append(load_file(tmp_path / f'{name}.safetensors'))
+    assert_close(found[1], found[0], rtol=0, atol=0)
+
+
 def test_what_is_refused(tmp_path):
     weights = build('t8', double=False, out_norm_cfg=None).state_dict()
     torch.save(weights, tmp_path / 'whole.pth')
@@ -69,6 +98,10 @@ def test_what_is_refused(tmp_path):
              'holds no classifier')):
         with pytest.raises(error, match=message):
             convert_checkpoint(tmp_path / 'whole.pth', tmp_path / name, **options)
+    torch.save(dict(weights, **{'out_norms.9.weight': torch.ones(1)}),
+               tmp_path / 'more.pth')
+    with pytest.raises(CheckpointError, match='1 unexpected: out_norms.9.weight'):
+        convert_checkpoint(tmp_path / 'more.pth', tmp_path / 'out.pth')
     del weights['stages.0.blocks.1.ffn.fc2.op.bias']
     torch.save(weights, tmp_path / 'part.pth')
     with pytest.raises(CheckpointError, match='no complete FastViT-T8: 1 missing'):

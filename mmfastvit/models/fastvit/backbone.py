@@ -28,6 +28,9 @@ class FastViT(BaseModule):
     code hands out the position encoding's output as the fourth map of SA12 to
     MA36, so that their attention blocks get no gradient.)
 
+    For class-activation maps take a whole stage as target layer, such as
+    ``backbone.stages.3``: it is there in train form and deploy form, and training.
+
     Args:
         arch: A name in ``VARIANTS`` or a dict with the fields of ``Variant``.
         in_channels: Channels of the image.
@@ -166,6 +169,29 @@ class FastViT(BaseModule):
         """Whether every layer is one stored operation."""
         return all(layer.fused is not None
                    for _, layer in reparameterizable_layers(self))
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Return how deep a parameter is, and how many depths there are.
+
+        MMPretrain's ``LearningRateDecayOptimWrapperConstructor`` asks. The stem is
+        layer 0, and each block one more; what stands before a stage's blocks belongs
+        to the first of them. Output norms, and what comes after the backbone, are the
+        last layer.
+
+        Args:
+            param_name: Name of a parameter of a whole model.
+            prefix: What stands before the backbone's names.
+        """
+        depths = self.variant.depths[:len(self.stages)]
+        num_layers = sum(depths) + 2
+        name = param_name.removeprefix(prefix).split('.')
+        if not param_name.startswith(prefix) or name[0] not in ('stem', 'stages'):
+            return num_layers - 1, num_layers
+        if name[0] == 'stem':
+            return 0, num_layers
+        stage = int(name[1])
+        block = int(name[3]) if name[2] == 'blocks' else 0
+        return sum(depths[:stage]) + block + 1, num_layers
 
     def switch_to_deploy(self) -> None:
         """Re-parameterize in place; MMPretrain and MMDeploy call this."""

@@ -91,7 +91,8 @@ def name_variant(weights: StateDict) -> str:
             depths[stage] = max(depths.get(stage, 0), block + 1)
             widths[stage] = value.shape[1]
             ratio = value.shape[0] / value.shape[1]
-    shape = (tuple(depths.values()), tuple(widths.values()), ratio)
+    shape = (tuple(depths[stage] for stage in sorted(depths)),
+             tuple(widths[stage] for stage in sorted(widths)), ratio)
     attends = any('.qkv.' in name for name in weights)
     for name, variant in VARIANTS.items():
         if shape == (variant.depths, variant.embed_dims, variant.mlp_ratio) \
