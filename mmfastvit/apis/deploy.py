@@ -7,16 +7,21 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmfastvit.checkpoints.load import load_weights
-from mmfastvit.engine.config import check_data
+from mmfastvit.engine.config import check_data, load_config
 from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.fastvit import find_backbone
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit.utils.files import whole_file
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.timing import measure
+
+from .deploy_config import deploy_config
 
 # Folding reorders float32 sums. Its error grows with depth; every variant
 # stays below this by a factor of ten or more (tests/models/test_backbone.py), while
@@ -68,11 +73,13 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
     Args:
         cfg: From :func:`mmfastvit.engine.config.load_config`.
         checkpoint: Checkpoint of the whole model in train form.
-        out: File to write, ``.pth``. Both appear only if the forms agree.
+        out: File to write, ``.pth``. Both appear only if the forms agree, and if
+            the one, built, takes the other.
         num_pictures: Pictures of the test set to compare them on.
 
     Raises:
-        ArgumentError: ``out`` does not end in ``.pth``.
+        ArgumentError: ``out`` does not end in ``.pth``, or no config builds the
+            deploy form of this model.
         CheckpointError: The checkpoint does not fit, or the forms differ.
         DataError: The test data is missing.
     """
@@ -85,7 +92,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
             raise ArgumentError(f'{out} and its config would replace {given}: name '
                                 'another file.')
     check_data(cfg, 'test')
-    deploy_cfg = _deploy_config(cfg)
+    deploy_cfg = deploy_config(cfg)
     runner = build_runner(cfg)
     model = runner.model.eval()
     load_weights(model, checkpoint)
@@ -100,19 +107,40 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
             'is no rounding: do the weights hold NaN, or batch norms with '
             'variances near zero?')
     with whole_file(out) as unfinished:
-        torch.save(dict(state_dict=deployed.state_dict(),
-                        meta=dict(dataset_meta=dataset.metainfo)), unfinished)
+        # The inferencers of all toolboxes build a model from these two alone.
+        meta = dict(cfg=deploy_cfg.pretty_text, dataset_meta=dataset.metainfo)
+        torch.save(dict(state_dict=deployed.state_dict(), meta=meta), unfinished)
         deploy_cfg.dump(unfinished.with_suffix('.py'))
+        _check_pair(unfinished, deployed, batches[0], out)
     return comparison
 
 
-def _deploy_config(cfg: Config) -> Config:
-    """Return the config whose model is built in deploy form."""
-    cfg = copy.deepcopy(cfg)
-    for part in cfg.model.values():
-        if isinstance(part, dict) and part.get('type') in ('FastViT', 'FastViTNeck'):
-            part.update(deploy=True, init_cfg=None)
-    return cfg
+@torch.no_grad()
+def _check_pair(checkpoint: Path, deployed: nn.Module, batch: Any, out: str) -> None:
+    """Build what was written, load it, and compare what it computes.
+
+    Raises:
+        ArgumentError: Config and checkpoint do not go together.
+    """
+    problem = 'its backbone computes something else'
+    try:
+        cfg = load_config(checkpoint.with_suffix('.py'))
+        cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+        with MODELS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+            twin = revert_sync_batchnorm(registry.build(cfg.model)).eval()
+        load_weights(twin, checkpoint)
+        inputs = deployed.data_preprocessor(batch)['inputs']
+        if all(torch.allclose(a, b, rtol=0, atol=TOLERANCE * b.abs().max().item())
+               for a, b in zip(twin.to(inputs.device).extract_feat(inputs),
+                               deployed.extract_feat(inputs))):
+            return
+    except Exception as error:  # whatever a model of somebody else's raises
+        problem = f'{type(error).__name__}: {error}'
+    raise ArgumentError(
+        f'{out} was not written: the config that would go with it does not build its '
+        f'model ({problem}). Name FastViT and FastViTNeck in the config itself, with '
+        "their arguments, and not inside of code: there, deploy=True is what builds "
+        'the deploy form.')
 
 
 @torch.no_grad()
@@ -139,7 +167,7 @@ def compare(model: nn.Module, deployed: nn.Module,
     inputs = model.data_preprocessor(batches[0])['inputs']
     return Comparison(
         len(batches), features.item(), predictions,
-        _speedup(model.backbone, deployed.backbone, inputs),
+        _speedup(find_backbone(model), find_backbone(deployed), inputs),
         _speedup(model.test_step, deployed.test_step, batches[0]))
 
 

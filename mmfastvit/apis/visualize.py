@@ -18,6 +18,7 @@ from torch import nn
 from mmfastvit.checkpoints.load import load_weights
 from mmfastvit.engine.config import check_data
 from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.fastvit import find_backbone
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import whole_file
 from mmfastvit.utils.progress import track
@@ -137,7 +138,8 @@ def _items(runner: Runner, cfg: Config, source: str | None,
 def _pipeline(cfg: Config) -> Compose:
     """Return the test pipeline for pictures without annotations."""
     return Compose([step for step in cfg.test_dataloader.dataset.pipeline
-                    if 'Annotations' not in step['type']])
+                    if 'Annotations' not in getattr(step['type'], '__name__',
+                                                    step['type'])])
 
 
 def _pictures(source: Path) -> list[Path]:
@@ -177,13 +179,14 @@ def _draw_features(model: nn.Module, batch: dict, out_file: Path) -> None:
     height, width = inputs.shape[2:]
     picture = np.pad(picture, ((0, height - picture.shape[0]),
                                (0, width - picture.shape[1]), (0, 0)))
-    maps = model.backbone(inputs)
+    backbone = find_backbone(model)
+    maps = backbone(inputs)
     figure = Figure(figsize=(3 * (1 + len(maps)), 3 * height / width + 0.5),
                     layout='constrained')
     panels = figure.subplots(1, 1 + len(maps))
     panels[0].imshow(picture)
     panels[0].set_title(f'{width} x {height}')
-    for panel, stage, x in zip(panels[1:], model.backbone.out_indices, maps):
+    for panel, stage, x in zip(panels[1:], backbone.out_indices, maps):
         resized = F.interpolate(x[:1], picture.shape[:2], mode='bilinear')[0]
         panel.imshow(Visualizer.draw_featmap(resized, picture, alpha=0.3))
         panel.set_title(f'stage {stage + 1}: {x.shape[1]} of '

@@ -38,7 +38,7 @@ def test_mmpretrain_s_constructor():
         neck=dict(type='FastViTNeck', in_channels=384),
         head=dict(type='LinearClsHead', in_channels=768, num_classes=5)))
     constructor = LearningRateDecayOptimWrapperConstructor(
-        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.)),
+        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1., weight_decay=0.1)),
         dict(layer_decay_rate=0.5))
     groups = constructor(model).optimizer.param_groups
     DefaultScope._instance_dict.clear()

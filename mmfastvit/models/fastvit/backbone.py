@@ -244,6 +244,12 @@ class FastViT(BaseModule):
         return self
 
 
+def find_backbone(model: nn.Module) -> nn.Module:
+    """Return the first FastViT in a model, wherever it is, or ``model.backbone``."""
+    return next((part for part in model.modules() if isinstance(part, FastViT)),
+                None) or model.backbone
+
+
 def _check_out_indices(out_indices: Sequence[int], num_stages: int
                        ) -> tuple[int, ...]:
     """Return the stages as a tuple, or say what is wrong with them."""
