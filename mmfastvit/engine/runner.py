@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.fileio import register_backend
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +21,7 @@ from mmfastvit.utils.files import AtomicBackend
 from .bad_samples import errors_name_pictures, name_pictures
 from .data import check_data
 from .distributed import check_launcher, cpu_processes, lost_process
+from .downloads import drop_replaced_downloads
 from .memory_format import to_channels_last
 
 
@@ -65,6 +66,10 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
+    loaded = cfg.get('load_from') or (
+        find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+    if loaded:
+        drop_replaced_downloads(cfg, loaded)
     runner = build_runner(cfg)
     with lost_process(cfg.work_dir), errors_name_pictures(runner):
         runner.train()

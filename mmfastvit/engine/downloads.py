@@ -1,0 +1,36 @@
+"""Published weights that training would fetch in vain."""
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import PretrainedInit
+
+from mmfastvit.checkpoints.read import read_state_dict
+
+from .config import _dicts
+
+
+def drop_replaced_downloads(cfg: Config, checkpoint: str) -> None:
+    """Take out of ``cfg`` the downloads of backbones that ``checkpoint`` holds.
+
+    They would be fetched, only to be replaced: where there is no network, fine-tuning
+    and resuming would fail. A teacher, which no checkpoint holds, keeps its own.
+
+    Args:
+        cfg: What is to be trained; changed in place.
+        checkpoint: What the run loads before it starts.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    backbones = [(path, node) for path, node in _dicts(cfg.model)
+                 if path.split('.')[-1] == 'backbone' and 'teacher' not in path
+                 and _is_download(node.get('init_cfg'))]
+    if backbones and any('backbone.' in name for name in read_state_dict(checkpoint)):
+        for _, node in backbones:
+            node['init_cfg'] = None
+
+
+def _is_download(init_cfg: Any) -> bool:
+    return (isinstance(init_cfg, dict)
+            and init_cfg.get('type') in ('Pretrained', PretrainedInit)
+            and '://' in str(init_cfg.get('checkpoint')))
