@@ -62,5 +62,11 @@ class Weights(Protocol):
     def may_stay_fresh(self, name: str) -> bool:
         """Whether a file may lack a tensor of the backbone."""
 
+    def adapt_input(self, weights: StateDict) -> StateDict:
+        """Return the tensors of a file that have to change for the backbone's images.
+
+        Those that see an image of other channels, changed.
+        """
+
     def explain_misfit(self, weights: StateDict, expected: StateDict) -> str:
         """Return the likely cause, and what to do."""

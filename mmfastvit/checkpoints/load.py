@@ -29,6 +29,7 @@ class LoadReport:
     loaded: int
     left_out: tuple[str, ...]
     fresh: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         form = 're-parameterized ' if self.fused else ''
@@ -36,15 +37,16 @@ class LoadReport:
                 f'{self.loaded} tensors loaded')
         for what, keys in (('left out', self.left_out),
                            ('not in the file, freshly initialised',
-                            self.fresh)):
+                            self.fresh),
+                           ('adapted to the channels of the images', self.adapted)):
             if keys:
                 text += f'; {len(keys)} {what}: {shorten(keys)}'
         return text + '.'
 
 
 def load_pretrained(model: nn.Module, source: str,
-                    prefix: str | None = None,
-                    allow_non_finite: bool = False) -> LoadReport:
+                    prefix: str | None = None, allow_non_finite: bool = False,
+                    adapt_input: bool = False) -> LoadReport:
     """Fill a backbone from a checkpoint, all of it or not at all.
 
     Args:
@@ -55,6 +57,7 @@ def load_pretrained(model: nn.Module, source: str,
             for example. ``'file.pth#model_ema'`` chooses among several state dicts.
         prefix: What stands before the backbone's names; None finds out.
         allow_non_finite: Take NaN, infinity and negative variances, too.
+        adapt_input: Adapt a stem for images of other channels, as timm does.
 
     Returns:
         The report, which is also logged. Only the classifier, the other parts
@@ -81,6 +84,8 @@ def load_pretrained(model: nn.Module, source: str,
     unused = [name for name in converted.backbone
               if name not in expected and family.is_unused(name)]
     weights = {k: v for k, v in converted.backbone.items() if k not in unused}
+    adapted = family.adapt_input(weights) if adapt_input else {}
+    weights |= adapted
     fresh = [name for name in expected if name not in weights
              and (family.may_stay_fresh(name)
                   or name.endswith('.num_batches_tracked'))]
@@ -99,7 +104,7 @@ def load_pretrained(model: nn.Module, source: str,
     report = LoadReport(source, converted.format, converted.owner, converted.fused,
                         len(weights),
                         (*unused, *converted.classifier, *converted.ignored),
-                        tuple(fresh))
+                        tuple(fresh), tuple(adapted))
     print_log(str(report), logger='current')
     return report
 

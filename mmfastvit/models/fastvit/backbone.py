@@ -58,7 +58,8 @@ class FastViT(BaseModule):
         deploy: Build the deploy form, one convolution for each layer.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes a path or
             URL of Apple's, timm's or this project's weights, or
-            ``'apple://in1k'`` for Apple's of this variant; see
+            ``'apple://in1k'`` for Apple's of this variant; with
+            ``adapt_input=True`` also for other ``in_channels``; see
             :func:`mmfastvit.checkpoints.load.load_pretrained`.
 
     Attributes:
@@ -229,7 +230,8 @@ class FastViT(BaseModule):
         finally:
             self.init_cfg = init_cfg
         for cfg in pretrained:
-            load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
+            load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'),
+                            cfg.get('adapt_input', False))
 
     def train(self, mode: bool = True) -> 'FastViT':
         """Set the mode, keeping frozen stages and, if asked, norms in eval."""

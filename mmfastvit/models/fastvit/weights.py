@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmfastvit.checkpoints.family import Converted
 from mmfastvit.checkpoints.fit import StateDict
@@ -24,6 +24,11 @@ PUBLISHED = {
     for name, folder in (
         ('in1k', 'image_classification_models'),
         ('in1k_distilled', 'image_classification_distilled_models'))}
+
+
+# Kernels that see the image, of a train form or a deploy form.
+_STEM = ('stem.0.convs.0.conv.weight', 'stem.0.convs.1.conv.weight',
+         'stem.0.fused.weight')
 
 
 class FastViTWeights:
@@ -68,17 +73,42 @@ class FastViTWeights:
     def may_stay_fresh(self, name: str) -> bool:
         return name.startswith('out_norms.')
 
+    def adapt_input(self, weights: StateDict) -> StateDict:
+        own = self.model.in_channels
+        return {name: adapt_kernel(weights[name], own) for name in _STEM
+                if name in weights and weights[name].ndim == 4
+                and weights[name].shape[1] not in (0, own)}
+
     def explain_misfit(self, weights: StateDict, expected: StateDict) -> str:
         names = name_variant(weights), name_variant(expected)
         if names[0] != names[1]:
             return (f'the file holds {names[0]}, the network is {names[1]}: change '
                     'arch, or the file')
-        stem_in = [state[key].shape[1] for state in (weights, expected) for key in (
-            'stem.0.convs.0.conv.weight', 'stem.0.fused.weight') if key in state]
+        stem_in = [state[key].shape[1] for state in (weights, expected)
+                   for key in _STEM if key in state]
         if len(set(stem_in)) > 1:
             return (f'the file is for images of {stem_in[0]} channels, the network '
-                    f'for {stem_in[1]}: change in_channels')
+                    f'for {stem_in[1]}: change in_channels, or adapt the stem, with '
+                    'adapt_input=True beside the checkpoint in init_cfg')
         return 'the file is incomplete, or its network was modified'
+
+
+def adapt_kernel(kernel: Tensor, in_channels: int) -> Tensor:
+    """Return a kernel for images of other channels, as timm adapts it.
+
+    For one channel the sum over all, which sees a grey picture as it saw the same
+    picture in colour; for others the old channels over and over, scaled by their
+    number.
+
+    Args:
+        kernel: (out, channels, k, k).
+        in_channels: Channels of the new images.
+    """
+    channels = kernel.shape[1]
+    if in_channels == 1:
+        return kernel.sum(1, keepdim=True)
+    repeats = -(-in_channels // channels)
+    return kernel.repeat(1, repeats, 1, 1)[:, :in_channels] * (channels / in_channels)
 
 
 def name_variant(weights: StateDict) -> str:
