@@ -11,7 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import check_data, load_config
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import find_backbone
@@ -93,7 +93,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
                                 'another file.')
     check_data(cfg, 'test')
     deploy_cfg = deploy_config(cfg)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, keep_log=False)
     model = runner.model.eval()
     load_weights(model, checkpoint)
     deployed = reparameterize(model)

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import check_data
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import find_backbone
@@ -58,7 +58,7 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
                                  Path(source).resolve().parent):
         raise ArgumentError(f'{out} is where {source} is: results could replace '
                             'pictures of the same name. Name another folder.')
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, keep_log=False)
     load_weights(runner.model, checkpoint)
     runner.model.eval()
     runner.visualizer.dataset_meta = _metainfo(cfg)
@@ -97,7 +97,7 @@ def draw_ground_truth(cfg: Config, out: str, split: str = 'train',
         DataError: The data is missing.
     """
     check_data(cfg, split)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, keep_log=False)
     dataset = runner.build_dataloader(cfg[f'{split}_dataloader']).dataset
     runner.visualizer.dataset_meta = dataset.metainfo
     files = []

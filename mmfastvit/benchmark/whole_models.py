@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import check_data, load_config
 from mmfastvit.engine.memory_format import to_channels_last
 from mmfastvit.engine.runner import build_runner
@@ -32,7 +32,7 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     check_data(cfg, split)
     cfg.model.backbone.init_cfg, cfg.channels_last = None, False
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, keep_log=False)
     batch = next(iter(runner.build_dataloader(cfg[f'{split}_dataloader'])))
     model = runner.model.train(case.trains)
     if case.checkpoint is None:

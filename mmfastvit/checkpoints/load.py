@@ -1,15 +1,14 @@
-"""Filling a network from a checkpoint, all of it or not at all."""
+"""Filling a backbone from a checkpoint, all of it or not at all."""
 from dataclasses import dataclass
 
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmfastvit.utils.errors import CheckpointError
 
 from .family import Weights
 from .fit import check_numbers, describe_misfit, shorten
-from .read import latest_checkpoint, read_state_dict
+from .read import read_state_dict
 
 _OTHER_WAYS = (
     'Other ways: name a local file, in a config init_cfg=dict(type=\'Pretrained\', '
@@ -107,39 +106,3 @@ def load_pretrained(model: nn.Module, source: str,
                         tuple(fresh), tuple(adapted))
     print_log(str(report), logger='current')
     return report
-
-
-def load_weights(model: nn.Module, checkpoint: str,
-                 allow_non_finite: bool = False) -> None:
-    """Fill a whole model; MMEngine's default would skip what does not fit.
-
-    Args:
-        model: A detector, segmentor or classifier, wrapped or not.
-        checkpoint: A file, or a work directory, whose latest is taken.
-        allow_non_finite: Take NaN, infinity and negative variances, too.
-
-    Raises:
-        CheckpointError: There is none, or a tensor is missing, unexpected or
-            of another shape; the model then is unchanged.
-    """
-    checkpoint = latest_checkpoint(checkpoint)
-    weights = read_state_dict(checkpoint)
-    if is_model_wrapper(model):
-        model = model.module
-    expected = model.state_dict()
-    problems = describe_misfit(expected, weights)
-    if problems:
-        forms = [any('.fused.' in name for name in state)
-                 for state in (weights, expected)]
-        hint = 'Use the config that the checkpoint was trained with.'
-        if forms == [True, False]:
-            hint = ('The checkpoint is in deploy form, the model in train form: '
-                    'use the config that was written beside it.')
-        elif forms == [False, True]:
-            hint = ('The checkpoint is in train form, the model in deploy form: '
-                    'use the config it was trained with, or re-parameterize it.')
-        raise CheckpointError(f'{checkpoint} does not fit the model. {hint} '
-                              f'{problems}.')
-    if not allow_non_finite:
-        check_numbers(checkpoint, weights)
-    model.load_state_dict(weights)

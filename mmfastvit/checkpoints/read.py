@@ -183,24 +183,6 @@ def _find_weights(content: Any) -> dict[str, Tensor]:
             if isinstance(k, str) and isinstance(v, Tensor)}
 
 
-def latest_checkpoint(path: str) -> str:
-    """Return ``path``, or if it is a work directory its latest checkpoint.
-
-    Raises:
-        CheckpointError: The directory holds none.
-    """
-    if not Path(path).is_dir():
-        return str(path)
-    from mmengine.runner import find_latest_checkpoint  # imports much
-    latest = find_latest_checkpoint(path)
-    if latest and not Path(latest).exists():  # the directory was moved
-        latest = str(Path(path, Path(latest).name))
-    if not latest:
-        raise CheckpointError(f'{path} holds no checkpoint; give a file, or the '
-                              'work directory of a training run.')
-    return latest
-
-
 def _reason(path: Path, error: Exception) -> str:
     """Say in one phrase why reading failed."""
     if isinstance(error, OSError):

@@ -1,13 +1,14 @@
 """Several processes: how they were started, and what CPUs need."""
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest.mock import patch
+from datetime import timedelta
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank, get_world_size, is_distributed
 from mmengine.logging import print_log
 from torch import distributed
 
@@ -44,8 +45,8 @@ def check_launcher(launcher: str) -> None:
 def cpu_processes(cfg: Config) -> Iterator[None]:
     """Let the runner that is built inside run in processes without a GPU.
 
-    MMEngine chooses a CUDA device for each and tells DistributedDataParallel
-    about it. With one process, or with GPUs, nothing is changed.
+    MMEngine would tell DistributedDataParallel about a CUDA device for each. With
+    one process, or with GPUs, nothing is changed.
 
     Raises:
         ArgumentError: The model holds synchronised batch norms.
@@ -61,8 +62,7 @@ def cpu_processes(cfg: Config) -> Iterator[None]:
         device_ids=None)
     sync_bn, cfg.sync_bn = cfg.get('sync_bn'), None
     try:
-        with patch('torch.cuda.set_device'):
-            yield
+        yield
     except ValueError as error:
         if 'SyncBatchNorm' not in str(error):
             raise
@@ -76,6 +76,40 @@ def cpu_processes(cfg: Config) -> Iterator[None]:
             'GPUs only. Each process normalises its own share of the batch; '
             "custom_hooks=[dict(type='SyncBuffersHook')] averages the running "
             'statistics.', 'current', logging.WARNING)
+
+
+# By what launchers tell a process its place: its rank, of how many, on its machine.
+_PLACES = {
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': [f'OMPI_COMM_WORLD_{name}' for name in ('RANK', 'SIZE', 'LOCAL_RANK')]}
+
+
+def join_on_cpus(cfg: Config) -> None:
+    """Join the other processes where there is no GPU.
+
+    MMEngine does it otherwise, and chooses a CUDA device for each.
+
+    Raises:
+        ArgumentError: Nothing tells the address of the first process.
+    """
+    if cfg.launcher == 'none' or get_device() != 'cpu' or is_distributed():
+        return
+    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+    for name, theirs in zip(names, _PLACES.get(cfg.launcher, names)):
+        os.environ[name] = os.environ.get(theirs, '0')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if cfg.launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        nodes = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
+            check=True, text=True, stdout=subprocess.PIPE).stdout.split()
+        os.environ['MASTER_ADDR'] = nodes[0]
+    if 'MASTER_ADDR' not in os.environ:
+        raise ArgumentError(
+            f'--launcher {cfg.launcher} needs the address of the first process: set '
+            'MASTER_ADDR, for example to 127.0.0.1 on one machine.')
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    options = {} if seconds is None else dict(timeout=timedelta(seconds=seconds))
+    distributed.init_process_group('gloo', **options)
 
 
 @contextmanager

@@ -3,26 +3,28 @@
 What MMDetection's, MMSegmentation's and MMPretrain's own tools do, for the
 configs of all three, and with errors that say what to do.
 """
-from typing import Any
+import copy
+import logging
+import shutil
+import tempfile
+import weakref
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.fileio import register_backend
-from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
-from mmfastvit.checkpoints.load import load_weights
-from mmfastvit.checkpoints.read import latest_checkpoint, load_from_path_or_url
+from mmfastvit.checkpoints.whole_model import load_weights
+from mmfastvit.checkpoints.work_dir import find_latest, latest_checkpoint
 from mmfastvit.utils.errors import ArgumentError
-from mmfastvit.utils.files import AtomicBackend
 
-from .bad_samples import errors_name_pictures, name_pictures
+from .bad_samples import errors_name_pictures
 from .data import check_data
-from .distributed import check_launcher, cpu_processes, lost_process
+from .distributed import check_launcher, cpu_processes, join_on_cpus, lost_process
 from .downloads import drop_replaced_downloads
-from .memory_format import to_channels_last
+from .safe_loaders import safe_loaders
+from .safe_runner import SafeRunner
 
 
 def train(cfg: Config, resume: str | None = None, amp: str | None = None,
@@ -63,11 +65,15 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
                 'size its learning rate is for; add it, or leave out '
                 '--auto-scale-lr.')
         cfg.auto_scale_lr.enable = True
+    if resume == 'auto':
+        resume = find_latest(cfg.work_dir)  # None: the run starts from load_from
+        if resume is None:
+            print_log(f'{cfg.work_dir} holds no checkpoint to go on from: training '
+                      'starts from the beginning.', 'current', logging.WARNING)
     if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else latest_checkpoint(resume)
+        cfg.resume, cfg.load_from = True, latest_checkpoint(resume)
     loaded = cfg.get('load_from') or (
-        find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+        find_latest(cfg.work_dir) if cfg.get('resume') else None)
     if loaded:
         drop_replaced_downloads(cfg, loaded)
     runner = build_runner(cfg)
@@ -76,13 +82,15 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
     return runner
 
 
-def test(cfg: Config, model: str | nn.Module) -> dict[str, float]:
+def test(cfg: Config, model: str | nn.Module, keep_log: bool = True
+         ) -> dict[str, float]:
     """Evaluate a model with the config's test data and metrics.
 
     Args:
         cfg: From :func:`mmfastvit.engine.config.load_config`.
         model: A checkpoint of the whole model, or a work directory, whose latest
             is taken; or what has a ``test_step`` in the place of the config's model.
+        keep_log: Whether the work directory gets log and config.
 
     Returns:
         The metrics, by name.
@@ -93,10 +101,10 @@ def test(cfg: Config, model: str | nn.Module) -> dict[str, float]:
     """
     check_data(cfg, 'test')
     cfg.load_from, cfg.resume = None, False  # or the runner would load that, too
-    runner = build_runner(cfg)
     if isinstance(model, nn.Module):
-        runner.model = model
+        runner = build_runner(cfg, keep_log, model)
     else:
+        runner = build_runner(cfg, keep_log)
         load_weights(runner.model, model)
     with errors_name_pictures(runner):
         return runner.test()
@@ -106,42 +114,45 @@ def test(cfg: Config, model: str | nn.Module) -> dict[str, float]:
 _OWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
-class _Runner(Runner):
-    """MMEngine's runner, fast memory formats and errors that name pictures added."""
-
-    def build_model(self, model: Any) -> nn.Module:
-        model = super().build_model(model)
-        if not self.distributed and get_device() == 'cpu':
-            model = revert_sync_batchnorm(model)  # torch 2.1 has it for GPUs only
-        if self.cfg.get('channels_last', True):
-            to_channels_last(model)  # before DistributedDataParallel notes layouts
-        return model
-
-    @staticmethod
-    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        name_pictures(loader.dataset)
-        return loader
-
-
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = None
+                 ) -> Runner:
     """Return MMEngine's runner, reading and writing checkpoints safely.
 
-    MMEngine's own loaders of paths and web addresses fall back to unpickling;
-    killed while it writes, it leaves half a file. Models run in
-    ``torch.channels_last`` unless the config sets ``channels_last = False``; the
-    numbers are the same up to rounding.
+    MMEngine's own loaders of paths and web addresses fall back to unpickling, and
+    skip what does not fit; killed while it writes, it leaves half a file. Models
+    run in ``torch.channels_last`` unless the config sets ``channels_last = False``;
+    the numbers are the same up to rounding. Each epoch is seeded by its place in
+    the run, so that a resumed run equals an unbroken one, unless the config sets
+    ``exact_resume = False``.
+
+    Args:
+        cfg: From :func:`mmfastvit.engine.config.load_config`.
+        keep_log: Whether the work directory gets log and config; a tool that only
+            wants a model and data leaves nothing there.
+        model: Takes the place of the config's model, which is not built.
 
     Raises:
         ArgumentError: This process was not started by ``cfg.launcher``, or the
             model cannot run in several processes on this machine.
     """
     check_launcher(cfg.launcher)
-    for prefix in ('', 'http://', 'https://'):
-        CheckpointLoader.register_scheme(prefix, load_from_path_or_url, force=True)
-    register_backend('local', AtomicBackend, force=True, prefixes='')
-    with cpu_processes(cfg):
-        runner = _Runner.from_cfg(cfg)
+    join_on_cpus(cfg)
+
+    class _Runner(SafeRunner):
+        given_model = model
+
+    if not keep_log:
+        cfg = copy.deepcopy(cfg)
+        cfg.work_dir = tempfile.mkdtemp(prefix='mmfastvit-')
+    try:
+        with cpu_processes(cfg), safe_loaders():
+            runner = _Runner.from_cfg(cfg)
+    except BaseException:
+        if not keep_log:
+            shutil.rmtree(cfg.work_dir, ignore_errors=True)
+        raise
+    if not keep_log:
+        weakref.finalize(runner, shutil.rmtree, cfg.work_dir, ignore_errors=True)
     runner.logger.addFilter(
         lambda record: not str(record.msg).startswith(_OWN_WARNINGS))
     return runner

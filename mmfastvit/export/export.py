@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmfastvit.checkpoints.load import load_weights
-from mmfastvit.checkpoints.read import latest_checkpoint, load_from_path_or_url
+from mmfastvit.checkpoints.read import load_from_path_or_url
+from mmfastvit.checkpoints.whole_model import load_weights
+from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.datasets.shapes import draw_scene
 from mmfastvit.engine.config import check_data
 from mmfastvit.engine.runner import build_runner
@@ -93,7 +94,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             else than the model.
     """
     kind = format_of(out, options.format)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, keep_log=False)
     model = runner.model.cpu().eval()
     load_weights(model, checkpoint)
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):

@@ -179,7 +179,7 @@ def _metrics(cfg: Config, path: Path) -> dict[str, float]:
     """Return what is watched, in points."""
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'WARNING'
-    found = test(cfg, ExportedPredictor(path, cfg.default_scope))
+    found = test(cfg, ExportedPredictor(path, cfg.default_scope), keep_log=False)
     return {name: float(found[name]) * factor for name, factor in METRICS.items()
             if name in found}
 

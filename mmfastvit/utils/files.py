@@ -1,6 +1,9 @@
 """Files that are whole or not there."""
 import os
+import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,9 @@ from uuid import uuid4
 from mmengine.fileio import LocalBackend
 
 from .errors import ArgumentError
+
+_HOST = re.sub(r'\W', '_', socket.gethostname())
+_DAY_S = 24 * 60 * 60
 
 
 @contextmanager
@@ -30,7 +36,8 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
         ...     torch.save(model.state_dict(), unfinished)
     """
     path = Path(path)
-    folder = path.parent / f'.unfinished-{uuid4().hex}'
+    # The name tells the writer, for clear_unfinished().
+    folder = path.parent / f'.unfinished-{os.getpid()}-{uuid4().hex}-{_HOST}'
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -47,6 +54,39 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
             _replace(part, path.with_name(part.name))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_unfinished(folder: str) -> list[Path]:
+    """Remove what killed processes left of ``whole_file`` in a folder.
+
+    What a living process of this machine writes stays, and for a day what comes
+    from another machine, or from a version that noted no writer.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for path in Path(folder).glob('.unfinished-*'):
+        writer = re.fullmatch(r'\.unfinished-(\d+)-[0-9a-f]{32}-(.*)', path.name)
+        try:
+            alive = (_is_alive(int(writer[1])) if writer and writer[2] == _HOST
+                     else time.time() - path.stat().st_mtime < _DAY_S)
+        except OSError:  # another process was faster
+            continue
+        if not alive and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            removed.append(path)
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def size_of(folder: Path) -> int:

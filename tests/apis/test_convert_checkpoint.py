@@ -9,7 +9,8 @@ from conftest import ROOT
 from helpers import build, build_timm, load_case, relative_error
 from mmfastvit import ArgumentError, CheckpointError, FastViT
 from mmfastvit.apis.convert import convert_checkpoint
-from mmfastvit.checkpoints.load import load_pretrained, load_weights
+from mmfastvit.checkpoints.load import load_pretrained
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.runner import build_runner
 

@@ -6,7 +6,7 @@ from mmengine.registry import DefaultScope
 from helpers import TASKS, shapes_case
 from mmfastvit import ArgumentError, CheckpointError
 from mmfastvit.apis import deploy
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 from mmfastvit.engine.config import load_config
 from mmfastvit.models.layers import RepMixer

@@ -5,8 +5,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from conftest import ROOT
-from mmfastvit import CheckpointError, DataError
-from mmfastvit.checkpoints.read import latest_checkpoint
+from mmfastvit import DataError
 from mmfastvit.engine.config import check_data, load_config
 from mmfastvit.engine.runner import build_runner
 
@@ -74,14 +73,6 @@ def test_missing_evaluator_file():
 ])
 def test_data_that_is_not_looked_for(dataset):
     check_data(config(**dataset), 'train')
-
-
-def test_a_work_directory_means_its_latest_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match='holds no checkpoint'):
-        latest_checkpoint(tmp_path)
-    (tmp_path / 'last_checkpoint').write_text('/moved/from/epoch_3.pth')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_3.pth')
-    assert latest_checkpoint('a.pth') == 'a.pth'
 
 
 def test_one_process_on_a_cpu_needs_no_synchronised_norms(tmp_path):
