@@ -152,8 +152,8 @@ def _check_optimizer(state: dict, wrapper: Any) -> None:
             isinstance(values, dict) for values in kept.values()):
         raise _Unfit('has an optimizer without state')
     if 'loss_scaler' in expected and not _is_like(
-            state.get('loss_scaler'), expected['loss_scaler']):
-        raise _Unfit('has no scale of the loss')
+            state.get('loss_scaler', {}), expected['loss_scaler']):
+        raise _Unfit('has a scale of the loss that is none')
 
 
 def _check_schedulers(found: Any, schedulers: Any) -> None:

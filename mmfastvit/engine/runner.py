@@ -139,7 +139,7 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
     join_on_cpus(cfg)
 
     class _Runner(SafeRunner):
-        given_model = model
+        given_model, logs_environment = model, keep_log
 
     if not keep_log:
         cfg = copy.deepcopy(cfg)

@@ -26,9 +26,15 @@ class SafeRunner(Runner):
 
     Attributes:
         given_model: What takes the place of the config's model, if anything.
+        logs_environment: Whether machine and config are logged at the start.
     """
 
     given_model: nn.Module | None = None
+    logs_environment = True
+
+    def _log_env(self, env_cfg: dict) -> None:
+        if self.logs_environment:
+            super()._log_env(env_cfg)
 
     def build_model(self, model: Any) -> nn.Module:
         if self.given_model is not None:
