@@ -1,33 +1,30 @@
 """Time FastViT's forms side by side, and beside timm's network."""
-import argparse
 from itertools import product
 
-from mmfastvit.apis.command_line import positive, run, size
-from mmfastvit.benchmark import Case, benchmark, operations
-from mmfastvit.benchmark.contestants import DTYPES, FORMS, MEMORY_FORMATS, MODES
-from mmfastvit.benchmark.report import growth, plot, table, write_json
-from mmfastvit.models.fastvit import VARIANTS
-from mmfastvit.utils.progress import track
+from _command_line import make_parser, positive, run, size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('names', nargs='*', default=['sa12'],
                         metavar='VARIANT|CONFIG',
-                        help=f'{", ".join(VARIANTS)}, or a config, whose whole '
-                        'model runs on its own data (default: sa12)')
+                        help='t8, t12, s12, sa12, sa24, sa36 or ma36, or a config, '
+                        'whose whole model runs on its own data (default: sa12)')
     parser.add_argument('--size', nargs='+', type=size, default=[(512, 512)],
-                        help='512 or 800x1344 (default: 512)')
+                        metavar='HxW',
+                        help='one or several, 512 or 800x1344 (default: 512)')
     parser.add_argument('--batch', nargs='+', type=positive, default=[1])
-    parser.add_argument('--mode', choices=MODES, default='inference',
-                        help='inference, or a training step with the norms on '
-                        'running (frozen) or batch statistics (live)')
-    parser.add_argument('--dtype', choices=DTYPES, default='float32')
+    parser.add_argument('--mode', default='inference',
+                        help='inference (default), or a training step with the norms '
+                        'on running (frozen) or batch statistics (live)')
+    parser.add_argument('--dtype', default='float32',
+                        help='float32 (default), bfloat16 or float16')
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, …')
-    parser.add_argument('--form', nargs='+', choices=FORMS,
-                        default=['train', 'deploy'])
-    parser.add_argument('--memory-format', nargs='+', choices=MEMORY_FORMATS,
-                        default=['channels_last'])
+    parser.add_argument('--form', nargs='+', default=['train', 'deploy'],
+                        help='some of train, deploy, compiled, onnxruntime, openvino '
+                        'and int8 (default: train deploy)')
+    parser.add_argument('--memory-format', nargs='+', default=['channels_last'],
+                        help='channels_last (default), contiguous or both')
     parser.add_argument('--vs', choices=['timm'],
                         help='compare with timm, on the same weights')
     parser.add_argument('--checkpoint', help='of a config\'s model, or a work '
@@ -43,6 +40,10 @@ def main() -> None:
     parser.add_argument('--out', metavar='NAME',
                         help='write NAME.json and a picture, NAME.png')
     args = parser.parse_args()
+    from mmfastvit.benchmark import Case, benchmark, operations
+    from mmfastvit.benchmark.report import growth, plot, table, write_json
+    from mmfastvit.utils.files import check_targets
+    from mmfastvit.utils.progress import track
     if args.operations:
         for case in product(args.names, args.size, args.batch):
             print(operations.table(operations.measure_operations(*case, args.rounds)))
@@ -51,6 +52,9 @@ def main() -> None:
                   tuple(args.form), tuple(args.memory_format),
                   args.vs == 'timm', args.checkpoint)
              for name, size, batch in product(args.names, args.size, args.batch)]
+    if args.out:  # before minutes of measuring
+        check_targets([f'{args.out}.json', f'{args.out}.png'],
+                      [*args.names, args.checkpoint])
     results = [result for case in track(cases, 'Measuring')
                for result in benchmark(
                    case, args.rounds, own_processes=not args.one_process)]

@@ -1,17 +1,15 @@
 """Convert a checkpoint of Apple's, timm's or ours to our key names."""
-import argparse
-
-from mmfastvit.apis.command_line import run
-from mmfastvit.apis.convert import convert_checkpoint
+from _command_line import make_parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('source', help='file or http(s) address')
     parser.add_argument('out', help='file to write, .safetensors or .pth')
     parser.add_argument('--classifier', action='store_true',
                         help='keep neck and head, for an MMPretrain classifier')
     args = parser.parse_args()
+    from mmfastvit.apis.convert import convert_checkpoint
     print(convert_checkpoint(args.source, args.out, args.classifier))
 
 

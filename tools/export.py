@@ -1,25 +1,20 @@
 """Export a model as one file, compared with PyTorch before it is kept."""
-import argparse
-
-from mmfastvit.apis.command_line import add_config_arguments, config_from, run, size
-from mmfastvit.export import Options, Quantization, export
-from mmfastvit.export.formats import FORMATS
-from mmfastvit.export.formats.onnx import OPSET
+from _command_line import add_config_arguments, config_from, make_parser, run, size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
     parser.add_argument('--out', required=True, metavar='FILE',
-                        help='file to write, ending in ' + ', '.join(
-                            row.suffix for row in FORMATS.values())
-                        + '; the comparison goes to FILE.json')
-    parser.add_argument('--format', choices=FORMATS,
-                        help='what the file is (default: what its name says)')
+                        help='file to write, ending in .onnx, .xml, .pt2 or '
+                        '.mlpackage; the comparison goes to FILE.json')
+    parser.add_argument('--format', metavar='NAME',
+                        help='what the file is, onnx, openvino, torch or coreml '
+                        '(default: what its name says)')
     parser.add_argument('--opset', type=int,
-                        help=f'version of ONNX\'s operators (default: {OPSET})')
+                        help='version of ONNX\'s operators (default: 20)')
     parser.add_argument('--static', type=size, metavar='HxW',
                         help='take pictures of this size alone')
     parser.add_argument('--backbone-only', action='store_true',
@@ -39,6 +34,7 @@ def main() -> None:
         parser.error('--calibration is for --quantize int8')
     if args.max_drop is not None and not args.quantize:
         parser.error('--max-drop is for --quantize')
+    from mmfastvit.export import Options, Quantization, export
     quantization = args.quantize and Quantization(
         args.quantize, args.calibration,
         1. if args.max_drop is None else args.max_drop)

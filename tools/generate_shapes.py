@@ -1,22 +1,24 @@
 """Generate the data set of coloured shapes."""
 import argparse
 
-from mmfastvit.apis.command_line import run
-from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
+from _command_line import make_parser, positive, run
 
 
 def main() -> None:
-    default = ShapesSpec()
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    # What is not given is the data set's own default.
+    parser = make_parser(__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument('root', nargs='?', default='data/shapes',
-                        help='folder to write')
-    parser.add_argument('--num-train', type=int, default=default.num_train)
-    parser.add_argument('--num-val', type=int, default=default.num_val)
-    parser.add_argument('--image-size', type=int, default=default.image_size)
-    parser.add_argument('--seed', type=int, default=default.seed)
+                        help='folder to write (default: data/shapes)')
+    parser.add_argument('--num-train', type=positive,
+                        help='pictures to train on (default: 800)')
+    parser.add_argument('--num-val', type=positive,
+                        help='pictures to evaluate on (default: 100)')
+    parser.add_argument('--image-size', type=positive, metavar='PIXELS',
+                        help='height and width, 64 or more (default: 256)')
+    parser.add_argument('--seed', type=int, help='of all that is drawn (default: 0)')
     args = vars(parser.parse_args())
+    from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
+    args.pop('traceback', None)
     root = args.pop('root')
     generate_shapes(root, ShapesSpec(**args))
     print(f'{root} holds the shapes.')

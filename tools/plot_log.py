@@ -1,12 +1,9 @@
 """Draw the learning curves of one or several training runs."""
-import argparse
-
-from mmfastvit.apis.command_line import run
-from mmfastvit.apis.plot_log import plot_runs
+from _command_line import make_parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('runs', nargs='+', help='work directories, or '
                         'scalars.json files')
     parser.add_argument('--out', required=True, help='PNG to write')
@@ -14,6 +11,7 @@ def main() -> None:
                         help='scalars to draw, for example loss lr '
                         'coco/bbox_mAP (default: all)')
     args = parser.parse_args()
+    from mmfastvit.apis.plot_log import plot_runs
     print(plot_runs(args.runs, args.out, args.keys))
 
 

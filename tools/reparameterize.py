@@ -1,19 +1,12 @@
 """Write the deploy form of a checkpoint and the config that loads it, after
 comparing it with the train form."""
-import argparse
 from pathlib import Path
 
-from mmfastvit.apis.command_line import (
-    add_config_arguments,
-    config_from,
-    positive,
-    run,
-)
-from mmfastvit.apis.deploy import reparameterize_checkpoint
+from _command_line import add_config_arguments, config_from, make_parser, positive, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
@@ -22,6 +15,7 @@ def main() -> None:
     parser.add_argument('--num-pictures', type=positive, default=4,
                         help='test pictures to compare the forms on')
     args = parser.parse_args()
+    from mmfastvit.apis.deploy import reparameterize_checkpoint
     print(reparameterize_checkpoint(config_from(args), args.checkpoint,
                                     args.out, args.num_pictures))
     print(f'{args.out} holds the deploy form, {Path(args.out).with_suffix(".py")} '

@@ -1,24 +1,20 @@
 """Print parameters, multiply-accumulates and sizes of feature maps."""
-import argparse
-
-from mmfastvit.apis.command_line import positive, run
-from mmfastvit.apis.summarize import summarize
-from mmfastvit.models.fastvit import VARIANTS
+from _command_line import make_parser, run, size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('names', nargs='*', metavar='VARIANT|CONFIG',
-                        help=f'{", ".join(VARIANTS)}, or a config, whose whole '
-                        'model is summarised (default: all variants)')
-    parser.add_argument('--size', nargs='+', type=positive, default=[256],
-                        metavar='PIXELS',
-                        help='height and width of the input, or one for both '
-                        '(default: 256)')
+                        help='t8, t12, s12, sa12, sa24, sa36 or ma36, or a config, '
+                        'whose whole model is summarised (default: all variants)')
+    parser.add_argument('--size', nargs='+', type=size, default=[(256, 256)],
+                        metavar='HxW',
+                        help='of the input, 512 or 800x1344 (default: 256)')
     args = parser.parse_args()
-    if len(args.size) > 2:
-        parser.error(f'--size {args.size}: give a height and a width')
-    print(summarize(args.names, (args.size[0], args.size[-1])))
+    if len(args.size) > 1:  # which are two squares for tools/benchmark.py
+        parser.error('--size: give one, for example 800x1344, height before width')
+    from mmfastvit.apis.summarize import summarize
+    print(summarize(args.names, args.size[0]))
 
 
 if __name__ == '__main__':

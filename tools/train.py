@@ -1,17 +1,15 @@
 """Train a detector, segmentor or classifier from a config."""
-import argparse
-
-from mmfastvit.apis.command_line import (
+from _command_line import (
     add_config_arguments,
     add_launcher_arguments,
     config_from,
+    make_parser,
     run,
 )
-from mmfastvit.engine.runner import train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add_config_arguments(parser)
     add_launcher_arguments(parser)
     parser.add_argument('--resume', nargs='?', const='auto',
@@ -24,6 +22,7 @@ def main() -> None:
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the learning rate to the batch size')
     args = parser.parse_args()
+    from mmfastvit.engine.runner import train
     train(config_from(args), args.resume, args.amp, args.auto_scale_lr)
 
 

@@ -1,18 +1,10 @@
 """Draw predictions: of test pictures beside ground truth, of a picture, a
 folder of pictures or a video."""
-import argparse
-
-from mmfastvit.apis.command_line import (
-    add_config_arguments,
-    config_from,
-    positive,
-    run,
-)
-from mmfastvit.apis.visualize import draw_predictions
+from _command_line import add_config_arguments, config_from, make_parser, positive, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add_config_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
@@ -24,6 +16,7 @@ def main() -> None:
     parser.add_argument('--features', action='store_true',
                         help="draw the backbone's feature maps, too")
     args = parser.parse_args()
+    from mmfastvit.apis.visualize import draw_predictions
     for path in draw_predictions(config_from(args), args.checkpoint, args.out,
                                  args.source, args.num_pictures, args.features):
         print(path)

@@ -11,7 +11,7 @@ from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
 from mmfastvit.models.fastvit.key_names import convert
 from mmfastvit.models.fastvit.weights import name_variant
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
-from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.files import check_targets, whole_file
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def convert_checkpoint(source: str, out: str,
             ``neck.*`` and ``head.fc.*``, instead of the backbone's tensors.
 
     Raises:
-        ArgumentError: ``out`` has another suffix.
+        ArgumentError: ``out`` has another suffix, or is the source.
         CheckpointError: The source cannot be read, or is not complete.
     """
     suffix = Path(out).suffix
     if suffix not in ('.safetensors', '.pth'):
         raise ArgumentError(f'{out}: give a name that ends in .safetensors or .pth.')
+    check_targets([out], [source])
     converted = convert(read_state_dict(source))
     weights = converted.backbone
     arch = name_variant(weights)
@@ -83,7 +84,7 @@ def convert_checkpoint(source: str, out: str,
     if problems:
         raise CheckpointError(f'{source} is no complete FastViT-{arch.upper()}: '
                               f'{problems}. Fetch or save it again.')
-    with whole_file(out) as unfinished:
+    with whole_file(out, sources=[source]) as unfinished:
         if suffix == '.safetensors':
             from safetensors.torch import save_file
             save_file({k: v.contiguous() for k, v in weights.items()},

@@ -12,12 +12,14 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmfastvit.checkpoints.whole_model import load_weights
-from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.checkpoints.work_dir import latest_checkpoint
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import find_backbone
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
-from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.files import check_targets, whole_file
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.timing import measure
 
@@ -78,19 +80,23 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
         num_pictures: Pictures of the test set to compare them on.
 
     Raises:
-        ArgumentError: ``out`` does not end in ``.pth``, or no config builds the
-            deploy form of this model.
+        ArgumentError: ``out`` does not end in ``.pth``, one of the two would
+            replace a file that is needed, or no config builds the deploy form of
+            this model.
         CheckpointError: The checkpoint does not fit, or the forms differ.
         DataError: The test data is missing.
     """
     if Path(out).suffix != '.pth':
         raise ArgumentError(f'{out}: give a name that ends in .pth, for example '
                             'deploy.pth; its config will be deploy.py.')
-    for given in (checkpoint, cfg.filename):
-        if given and Path(given).resolve() in (
-                Path(out).resolve(), Path(out).with_suffix('.py').resolve()):
-            raise ArgumentError(f'{out} and its config would replace {given}: name '
-                                'another file.')
+    config = Path(out).with_suffix('.py')
+    sources = [latest_checkpoint(checkpoint), cfg.filename]
+    check_targets([out, config], sources)
+    if config.exists() and not Path(out).exists():
+        raise ArgumentError(
+            f'{config} is there, without a checkpoint of its name, so that it is no '
+            f'deploy config of an earlier {out}, which would replace it: name another '
+            'file.')
     check_data(cfg, 'test')
     deploy_cfg = deploy_config(cfg)
     runner = build_runner(cfg, keep_log=False)
@@ -106,7 +112,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
             f'{out} was not written. {comparison}\nMore than {TOLERANCE:.0e} '
             'is no rounding: do the weights hold NaN, or batch norms with '
             'variances near zero?')
-    with whole_file(out) as unfinished:
+    with whole_file(out, sources=sources) as unfinished:
         # The inferencers of all toolboxes build a model from these two alone.
         meta = dict(cfg=deploy_cfg.pretty_text, dataset_meta=dataset.metainfo)
         torch.save(dict(state_dict=deployed.state_dict(), meta=meta), unfinished)

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mmfastvit.utils.errors import ArgumentError, DataError
-from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.files import check_targets, whole_file
 
 SCALARS = Path('vis_data', 'scalars.json')
 _NO_CURVES = {'epoch', 'iter', 'step', 'time', 'data_time', 'memory', 'base_lr'}
@@ -41,11 +41,8 @@ def read_curves(run: str) -> dict[str, Curve]:
     Raises:
         DataError: There are no scalars, or a file is damaged.
     """
-    path = Path(run)
-    # One folder for each start, named by its time: in alphabetical order.
-    files = [path] if path.is_file() else sorted(path.glob(f'*/{SCALARS}'))
     curves: dict[str, Curve] = {}
-    for file in files:
+    for file in _files(run):
         for name, curve in _read_start(file).items():
             if name in curves:
                 first = min(curve.points)
@@ -75,9 +72,11 @@ def plot_runs(runs: Sequence[str], out: str,
         ``out`` as a path.
 
     Raises:
-        ArgumentError: No run has a scalar of that name.
+        ArgumentError: No run has a scalar of that name, or ``out`` is one of them.
         DataError: A run holds no scalars, or a file is damaged.
     """
+    sources = [file for run in runs for file in _files(run)]
+    check_targets([out], sources)
     curves = {run: read_curves(run) for run in runs}
     units = {name: curve.unit
              for found in curves.values() for name, curve in found.items()}
@@ -104,9 +103,15 @@ def plot_runs(runs: Sequence[str], out: str,
     for panel in panels[len(names):]:
         panel.remove()
     figure.legend(lines.values(), lines, loc='outside upper left')
-    with whole_file(out) as unfinished:
+    with whole_file(out, sources=sources) as unfinished:
         figure.savefig(unfinished, format='png')
     return Path(out)
+
+
+def _files(run: str) -> list[Path]:
+    """Return the scalars of a run: a folder for each start, in order of its time."""
+    path = Path(run)
+    return [path] if path.is_file() else sorted(path.glob(f'*/{SCALARS}'))
 
 
 def _read_start(file: Path) -> dict[str, Curve]:

@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmfastvit.engine.channels import check_channels
 from mmfastvit.engine.config import load_config
 from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
 from mmfastvit.models.reparam import reparameterize, run_branches
@@ -100,8 +101,9 @@ def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
         Costs by name, of the train form and of the deploy form.
 
     Raises:
-        ArgumentError: The model holds no FastViT.
+        ArgumentError: The model holds no FastViT, or its neck takes other widths.
     """
+    check_channels(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same proposals each time

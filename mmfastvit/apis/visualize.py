@@ -1,5 +1,6 @@
 """Pictures of what a model sees, through the toolboxes' visualisers."""
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from mmfastvit.checkpoints.whole_model import load_weights
-from mmfastvit.engine.config import check_data
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import find_backbone
 from mmfastvit.utils.errors import ArgumentError, DataError
-from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.files import check_targets, whole_file
 from mmfastvit.utils.progress import track
 from mmfastvit_runtime import PredictionError, read_picture
 from mmfastvit_runtime.sources import is_video, list_pictures
@@ -44,13 +45,15 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
             ``NAME_features.png`` (not for a video).
 
     Returns:
-        The files written: a picture for each picture, a video for a video.
+        The files written: a picture for each picture, a video for a video. They
+        have the names of their sources; where ``a.jpg`` and ``a.png`` would become
+        one, whole names, ``a.jpg.png`` and ``a.png.png``.
 
     Raises:
         ArgumentError: A result would replace what it is drawn from.
         CheckpointError: The checkpoint cannot be read or does not fit.
-        DataError: The test data is missing, or ``source`` is or holds nothing
-            that can be read.
+        DataError: The test data is missing, or ``source`` is or holds what cannot
+            be read; of a folder, the other pictures are drawn.
     """
     if source is None:
         check_data(cfg, 'test')
@@ -58,6 +61,7 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
                                  Path(source).resolve().parent):
         raise ArgumentError(f'{out} is where {source} is: results could replace '
                             'pictures of the same name. Name another folder.')
+    check_targets([out])
     runner = build_runner(cfg, keep_log=False)
     load_weights(runner.model, checkpoint)
     runner.model.eval()
@@ -65,15 +69,21 @@ def draw_predictions(cfg: Config, checkpoint: str, out: str,
     out = Path(out)
     if source is not None and is_video(Path(source)):
         return [_draw_video(runner, cfg, Path(source), out, num_pictures)]
-    files = []
-    for name, path, item in _items(runner, cfg, source, num_pictures):
+    files, damaged = [], []
+    for name, path, item in _items(runner, cfg, source, num_pictures, features,
+                                   damaged):
+        targets = [out / f'{name}.png', out / f'{name}_features.png'][:1 + features]
+        check_targets(targets, [path])
         batch = pseudo_collate([item])
         sample = runner.model.test_step(batch)[0].cpu()
-        files.append(out / f'{name}.png')
-        _draw(runner.visualizer, _read(path), sample, files[-1])
+        _draw(runner.visualizer, _read(path), sample, targets[0])
         if features:
-            files.append(out / f'{name}_features.png')
-            _draw_features(runner.model, batch, files[-1])
+            _draw_features(runner.model, batch, targets[1])
+        files += targets
+    if damaged:
+        raise DataError(f'{len(damaged)} of the pictures could not be read; {out} has '
+                        f'the {len(files)} drawings of the others. '
+                        f'{" ".join(damaged[:10])}')
     return files
 
 
@@ -107,6 +117,7 @@ def draw_ground_truth(cfg: Config, out: str, split: str = 'train',
         for instances in sample.values():
             _to_arrays(instances)
         files.append(Path(out) / f'{i:04d}_{Path(sample.img_path).stem}.png')
+        check_targets(files[-1:], [sample.img_path])
         picture = (_to_rgb(item['inputs']) if split == 'train'
                    else _read(Path(sample.img_path)))
         _draw(runner.visualizer, picture, sample, files[-1], draw_pred=False)
@@ -119,9 +130,12 @@ def _metainfo(cfg: Config) -> dict:
                                lazy_init=True)).metainfo
 
 
-def _items(runner: Runner, cfg: Config, source: str | None,
-           num_pictures: int | None) -> Iterator[tuple[str, Path, dict]]:
-    """Yield (name, file, what the test pipeline makes of it)."""
+def _items(runner: Runner, cfg: Config, source: str | None, num_pictures: int | None,
+           features: bool, damaged: list[str]) -> Iterator[tuple[str, Path, dict]]:
+    """Yield (name, file, what the test pipeline makes of it).
+
+    Of a folder, what cannot be read is left out, and told in ``damaged``.
+    """
     if source is None:
         dataset = runner.test_dataloader.dataset
         count = min(num_pictures or 4, len(dataset))
@@ -130,9 +144,26 @@ def _items(runner: Runner, cfg: Config, source: str | None,
             yield f'{i:04d}_{path.stem}', path, dataset[i]
         return
     pipeline = _pipeline(cfg)
-    for path in track(_pictures(Path(source))[:num_pictures], 'Drawing'):
-        _read(path)  # says what is wrong, as the pipeline does not
-        yield path.stem, path, pipeline(dict(img_path=str(path), img_id=0))
+    paths = _pictures(Path(source))[:num_pictures]
+    for path, name in zip(track(paths, 'Drawing'), _names(paths, features)):
+        try:
+            _read(path)  # says what is wrong, as the pipeline does not
+        except DataError as error:
+            if len(paths) == 1:
+                raise
+            damaged.append(str(error))
+            continue
+        yield name, path, pipeline(dict(img_path=str(path), img_id=0))
+
+
+def _names(paths: list[Path], features: bool) -> list[str]:
+    """Return names for drawings, without suffix unless that tells files apart."""
+    def drawings(name: str) -> list[str]:  # some systems take A and a for the same
+        return [name.lower(), f'{name}_features'.lower()][:1 + features]
+
+    counts = Counter(drawing for path in paths for drawing in drawings(path.stem))
+    return [path.stem if all(counts[drawing] == 1 for drawing in drawings(path.stem))
+            else path.name for path in paths]
 
 
 def _pipeline(cfg: Config) -> Compose:
@@ -208,7 +239,8 @@ def _draw_video(runner: Runner, cfg: Config, source: Path, out: Path,
     pipeline = _pipeline(cfg)
     out_file = out / f'{source.stem}.mp4'
     writer = None
-    with tempfile.TemporaryDirectory() as folder, whole_file(out_file) as unfinished:
+    with tempfile.TemporaryDirectory() as folder, whole_file(
+            out_file, sources=[source]) as unfinished:
         for _, frame in zip(track(range(count), 'Drawing'), video):
             # By way of a file, as the toolboxes read and write pictures.
             path, drawn = Path(folder, 'frame.png'), Path(folder, 'drawn.png')

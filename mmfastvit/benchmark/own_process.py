@@ -5,6 +5,7 @@ have to find, and to clear, memory for its maps, which can take longer than to
 compute them.
 """
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -63,6 +64,9 @@ class OwnProcess:
 
 
 def _end_with_parent() -> None:
+    # Ctrl-C reaches all processes; the parent says what there is to say.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
     def wait() -> None:
         parent_process().join()
         os._exit(1)

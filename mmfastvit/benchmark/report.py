@@ -93,7 +93,8 @@ def plot(results: Sequence[Result], path: str) -> None:
     smallest size that was measured.
     """
     sizes = sorted({r.shape[2:] for r in results}, key=prod)
-    known = len({r.case.name for r in results} & set(_accuracies())) > 1
+    accuracies = _accuracies()
+    known = len({r.case.name for r in results} & set(accuracies)) > 1
     grows = len(sizes) > 1 or not known
     figure = Figure((5.5 * (known + grows), 4.5), layout='constrained')
     panels = list(figure.subplots(1, known + grows, squeeze=False)[0])
@@ -101,9 +102,11 @@ def plot(results: Sequence[Result], path: str) -> None:
     figure.suptitle(f'{own.case.mode}, batch {own.shape[0]}, {own.case.dtype}')
     if known:
         axes = panels.pop(0)
-        _plot_accuracy(axes, [r for r in results if r.shape[2:] == sizes[0]])
+        smallest = min((r.shape[2:] for r in results if r.case.name in accuracies),
+                       key=prod)  # a config's pictures may be smaller
+        _plot_accuracy(axes, [r for r in results if r.shape[2:] == smallest])
         axes.set(xscale='log', ylabel='top-1, % (the reference\'s figure)',
-                 xlabel='milliseconds at ' + 'x'.join(map(str, sizes[0])))
+                 xlabel='milliseconds at ' + 'x'.join(map(str, smallest)))
         _readable_ticks(axes.xaxis)
     if grows:
         _plot_growth(panels[0], results)

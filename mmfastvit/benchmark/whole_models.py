@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmfastvit.checkpoints.whole_model import load_weights
-from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.memory_format import to_channels_last
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.reparam import reparameterize

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmfastvit.datasets.checks.presence import dicts
 from mmfastvit.utils.errors import ArgumentError
 
-from .data import check_data as check_data  # where other modules look for it
+from .config_options import merge_options, read_config
 
 
 def load_config(path: str, cfg_options: dict[str, Any] | None = None,
@@ -28,16 +28,17 @@ def load_config(path: str, cfg_options: dict[str, Any] | None = None,
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
-        ArgumentError: There is no such config.
+        ArgumentError: There is no such config, it cannot be read, or it has no room
+            for an option.
     """
     path = Path(path)
     if not path.is_file():
         raise ArgumentError(
             f'There is no config {path}; give the path of a Python config, '
             'for example configs/maskrcnn_fastvit_sa12_coco.py.')
-    cfg = Config.fromfile(str(path))
+    cfg = read_config(path)
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        merge_options(cfg, cfg_options)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = str(work_dir)

@@ -20,6 +20,7 @@ from mmfastvit.checkpoints.work_dir import find_latest, latest_checkpoint
 from mmfastvit.utils.errors import ArgumentError
 
 from .bad_samples import errors_name_pictures
+from .channels import check_channels
 from .data import check_data
 from .distributed import check_launcher, cpu_processes, join_on_cpus, lost_process
 from .downloads import drop_replaced_downloads
@@ -132,10 +133,12 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
         model: Takes the place of the config's model, which is not built.
 
     Raises:
-        ArgumentError: This process was not started by ``cfg.launcher``, or the
-            model cannot run in several processes on this machine.
+        ArgumentError: This process was not started by ``cfg.launcher``, the neck
+            takes other widths than the backbone gives, or the model cannot run in
+            several processes on this machine.
     """
     check_launcher(cfg.launcher)
+    check_channels(cfg)
     join_on_cpus(cfg)
 
     class _Runner(SafeRunner):

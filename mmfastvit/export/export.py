@@ -19,11 +19,11 @@ from mmfastvit.checkpoints.read import load_from_path_or_url
 from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.datasets.shapes import draw_scene
-from mmfastvit.engine.config import check_data
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
 from mmfastvit.utils.errors import ArgumentError, CheckpointError, DataError, UserError
-from mmfastvit.utils.files import size_of, whole_file
+from mmfastvit.utils.files import check_targets, size_of, whole_file
 from mmfastvit_runtime import ExportedModel
 from mmfastvit_runtime.errors import first_line
 
@@ -89,11 +89,14 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
         options: What it is to be.
 
     Raises:
-        ArgumentError: The model, or what is asked for, cannot be exported.
+        ArgumentError: The model, or what is asked for, cannot be exported, or a file
+            would replace the checkpoint or the config.
         CheckpointError: The checkpoint does not fit, or the file computes something
             else than the model.
     """
     kind = format_of(out, options.format)
+    sources = [latest_checkpoint(checkpoint), cfg.filename]
+    check_targets([out, f'{out}.json'], sources)
     runner = build_runner(cfg, keep_log=False)
     model = runner.model.cpu().eval()
     load_weights(model, checkpoint)
@@ -114,7 +117,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
-        unfinished = stack.enter_context(whole_file(out, kind.is_folder))
+        unfinished = stack.enter_context(whole_file(out, kind.is_folder, sources))
         stack.enter_context(_libraries_errors(kind))
         if options.quantization is None:
             kind.write(module, example, unfinished, metadata, **opset)

@@ -8,7 +8,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import test
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import size_of

@@ -1,10 +1,10 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and that replace nothing they are made from."""
 import os
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +18,8 @@ _DAY_S = 24 * 60 * 60
 
 
 @contextmanager
-def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
+def whole_file(path: str, is_folder: bool = False,
+               sources: Iterable[str | None] = ()) -> Iterator[Path]:
     """Yield a name to write to, which becomes ``path`` if nothing goes wrong.
 
     The name is that of ``path``, in a new hidden folder beside it. What else is
@@ -27,15 +28,18 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
     Args:
         path: The file; its folder is made if need be.
         is_folder: Whether it is a folder, which replaces the one that is there.
+        sources: What it is made from, which neither it nor what moves with it may
+            replace; None stands for nothing.
 
     Raises:
-        ArgumentError: It cannot be written.
+        ArgumentError: It cannot be written, or would replace a source.
 
     Example:
         >>> with whole_file('deploy.pth') as unfinished:
         ...     torch.save(model.state_dict(), unfinished)
     """
-    path = Path(path)
+    path, sources = Path(path), list(sources)
+    check_targets([path], sources)
     # The name tells the writer, for clear_unfinished().
     folder = path.parent / f'.unfinished-{os.getpid()}-{uuid4().hex}-{_HOST}'
     try:
@@ -48,6 +52,7 @@ def whole_file(path: str, is_folder: bool = False) -> Iterator[Path]:
         unfinished = folder / path.name
         yield unfinished
         parts = [part for part in folder.iterdir() if part != unfinished]
+        check_targets([path.with_name(part.name) for part in parts], sources)
         for part in parts:
             _check(path.with_name(part.name), part.is_dir())
         for part in (*parts, unfinished):  # that which others look for comes last
@@ -87,6 +92,36 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def check_targets(targets: Iterable[str], sources: Iterable[str | None] = ()) -> None:
+    """Refuse files to write that are a source, or each other, or cannot be written.
+
+    To be called before work starts, which would be in vain.
+
+    Args:
+        targets: Files, or folders, to write.
+        sources: What they are made from; None stands for nothing, and an address
+            for nothing on the disk.
+
+    Raises:
+        ArgumentError: Something would be lost.
+    """
+    from mmfastvit_runtime.errors import PredictionError  # here, as it needs OpenCV
+    from mmfastvit_runtime.files import check_targets as check
+    targets = [Path(target) for target in targets]
+    try:
+        check(targets, [Path(source) for source in sources
+                        if source is not None and '://' not in str(source)])
+    except PredictionError as error:
+        raise ArgumentError(str(error)) from error
+    for target in targets:
+        folder = target.parent
+        while not os.path.exists(folder) and folder != folder.parent:
+            folder = folder.parent  # the first that is there is where one is made
+        if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+            raise ArgumentError(f'{target} cannot be written: {folder} is no folder '
+                                'that you may write to. Name another place.')
 
 
 def size_of(folder: Path) -> int:

@@ -62,14 +62,15 @@ def check_targets(targets: Iterable[Path], sources: Iterable[Path]) -> None:
     Raises:
         PredictionError: Something would be lost.
     """
-    seen = {key: 'is the source' for source in sources for key in _keys(source)}
+    seen = {key: f'is the source {source},'
+            for source in sources for key in _keys(source)}
     for target in targets:
         keys = _keys(target)
         for key in keys:
             if key in seen:
-                raise PredictionError(f'{target} {seen[key]}, which would be lost: '
+                raise PredictionError(f'{target} {seen[key]} which would be lost: '
                                       'name another place.')
-        seen.update(dict.fromkeys(keys, 'is written already'))
+        seen.update(dict.fromkeys(keys, 'is written already,'))
 
 
 def _keys(path: Path) -> list[Hashable]:

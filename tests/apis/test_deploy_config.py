@@ -12,7 +12,7 @@ from mmfastvit import ArgumentError, FastViT, FastViTNeck
 from mmfastvit.apis import deploy
 from mmfastvit.apis.deploy_config import deploy_config
 from mmfastvit.apis.visualize import draw_predictions
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import load_config
 
 

@@ -14,7 +14,8 @@ from pycocotools import mask as coco_mask
 from conftest import ROOT, shared
 from mmfastvit.datasets.checks import coco_file
 from mmfastvit.datasets.checks.coco_masks import decodable
-from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.data import check_data
 from mmfastvit.utils.errors import ArgumentError, DataError, UserError
 
 NAMES = {'coco': 'maskrcnn_fastvit_sa12_shapes', 'seg': 'fpn_fastvit_sa12_shapes',

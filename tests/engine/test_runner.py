@@ -6,7 +6,8 @@ from mmengine.registry import DefaultScope
 
 from conftest import ROOT
 from mmfastvit import DataError
-from mmfastvit.engine.config import check_data, load_config
+from mmfastvit.engine.config import load_config
+from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
 
 COCO = dict(data_root='data/coco', ann_file='ann.json', data_prefix=dict(img='img/'))

@@ -5,13 +5,13 @@ import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from mmfastvit.export.preprocessing import Preprocess
 
 from .checks import check_coder, check_methods, check_nms, refusal
 from .post_processing import (
     best,
-    clip_boxes,
     decode_boxes,
     drop_small,
     longer_side,
@@ -73,8 +73,8 @@ class SingleStage(nn.Module):
             priors.append(anchors[place])
             deltas.append(offsets[place])
         scores, labels = torch.cat(scores), torch.cat(labels)
-        boxes = clip_boxes(decode_boxes(
-            head.bbox_coder, torch.cat(priors), torch.cat(deltas)), height, width)
+        boxes = clip_boxes_to_image(decode_boxes(
+            head.bbox_coder, torch.cat(priors), torch.cat(deltas)), (height, width))
         scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
         kept = select(boxes, scores, labels, longer_side(image),
                       cfg.get('score_thr', 0), cfg.nms.iou_threshold,

@@ -51,12 +51,6 @@ def decode_boxes(coder, priors: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([centres - halves, centres + halves], 1)
 
 
-def clip_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Move what lies outside of the picture, before padding, to its border."""
-    return torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2])
-                        for i in range(4)], 1)
-
-
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the ``count`` highest scores, and where they are.
 

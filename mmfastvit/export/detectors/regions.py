@@ -6,13 +6,13 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from mmfastvit.export.preprocessing import Preprocess
 
 from .checks import check_coder, check_extractor, check_methods, check_nms, refusal
 from .post_processing import (
     best,
-    clip_boxes,
     decode_boxes,
     drop_small,
     longer_side,
@@ -108,8 +108,8 @@ class TwoStage(nn.Module):
             priors.append(anchors[indices])
             deltas.append(offsets[indices])
         scores, levels = torch.cat(scores), torch.cat(levels)
-        boxes = clip_boxes(decode_boxes(
-            rpn.bbox_coder, torch.cat(priors), torch.cat(deltas)), height, width)
+        boxes = clip_boxes_to_image(decode_boxes(
+            rpn.bbox_coder, torch.cat(priors), torch.cat(deltas)), (height, width))
         scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
         kept = select(boxes, scores, levels, longer_side(image), -0.5,
                       cfg.nms.iou_threshold, cfg.max_per_img)
@@ -126,9 +126,9 @@ class TwoStage(nn.Module):
         scores = scores.softmax(1)[:, :-1]
         classes = scores.shape[1]
         own = 1 if head.reg_class_agnostic else classes  # boxes of a region
-        boxes = clip_boxes(decode_boxes(
+        boxes = clip_boxes_to_image(decode_boxes(
             head.bbox_coder, regions.repeat_interleave(own, 0),
-            deltas.reshape(-1, 4)), height, width)
+            deltas.reshape(-1, 4)), (height, width))
         labels = torch.arange(classes, device=scores.device).repeat(scores.shape[0])
         if own == 1:
             boxes = boxes.repeat_interleave(classes, 0)

@@ -1,0 +1,62 @@
+"""Whether the neck takes what the backbone gives; told before anything is built."""
+from typing import Any
+
+from mmengine.config import Config
+
+from mmfastvit.models.fastvit.backbone import DENSE_STAGES
+from mmfastvit.models.fastvit.variants import resolve_arch
+from mmfastvit.utils.errors import ArgumentError
+
+
+def check_channels(cfg: Config) -> None:
+    """Compare a FastViT's widths with ``in_channels`` of the neck after it.
+
+    PyTorch would say "expected input to have 96 channels, but got 64" after the data
+    are read, and not where.
+
+    Raises:
+        ArgumentError: They differ; with the line to write.
+    """
+    _check(cfg.get('model'), 'model')
+
+
+def _check(node: Any, place: str) -> None:
+    if not isinstance(node, dict):
+        return
+    for name, child in node.items():  # a detector in another, for example
+        _check(child, f'{place}.{name}')
+    backbone, neck = node.get('backbone'), node.get('neck')
+    suffix = ''
+    if isinstance(neck, (list, tuple)) and neck:
+        neck, suffix = neck[0], '.0'
+    if not (isinstance(backbone, dict) and isinstance(neck, dict)
+            and _name(backbone.get('type')) == 'FastViT'):
+        return
+    wanted = neck.get('in_channels')
+    several = isinstance(wanted, (list, tuple))
+    if not several and not isinstance(wanted, int):
+        return
+    widths = resolve_arch(backbone.get('arch', 'sa12')).embed_dims
+    indices = backbone.get('out_indices')
+    if indices is None:
+        indices = range(min(len(widths), DENSE_STAGES))
+    try:
+        given = [widths[i] for i in indices]
+    except (IndexError, TypeError):  # which the backbone refuses in better words
+        return
+    fits = set(wanted if several else [wanted]) <= set(given)
+    if several and _name(neck.get('type')).endswith('FPN'):  # takes all there are
+        fits = list(wanted) == given
+    if not fits:
+        right = str(given if several else given[-1]).replace(' ', '')
+        raise ArgumentError(
+            f'{place}.backbone gives maps of {given} channels, {place}.neck takes '
+            f'{wanted}: write {place}.neck{suffix}.in_channels={right} (on the '
+            'command line after --cfg-options), and change heads after it that take '
+            'other numbers then.')
+
+
+def _name(kind: Any) -> str:
+    """Return the name of a class, given as such or as a registry's string."""
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+            ).rpartition('.')[2]
