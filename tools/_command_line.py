@@ -151,7 +151,7 @@ def _report() -> str:
 def _nobody_reads() -> bool:
     """Whether the output's reader is gone (``| head``); then it gets no more."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # what was in the buffer when it failed is gone
         return False
     except BrokenPipeError:
         # Or the interpreter would complain when it flushes at its end.

@@ -1,4 +1,5 @@
 """Time FastViT's forms side by side, and beside timm's network."""
+import os
 from itertools import product
 
 from _command_line import make_parser, positive, run, size
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument('--out', metavar='NAME',
                         help='write NAME.json and a picture, NAME.png')
     args = parser.parse_args()
+    # PyTorch's profiler reports a missing GPU as an error, in every process.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '5')
     from mmfastvit.benchmark import Case, benchmark, operations
     from mmfastvit.benchmark.report import growth, plot, table, write_json
     from mmfastvit.utils.files import check_targets

@@ -48,8 +48,9 @@ def _chain(error: BaseException | None, handled: bool = False
 
 def _own(error: Exception, match: re.Match) -> str:
     # PyTorch's data loader puts its process's frames before the text.
-    return re.split(r'\n(?:\w+\.)*\w+: ', str(error))[-1] \
-        if 'Original Traceback' in str(error) else str(error)
+    text = str(error)
+    return re.split(r'\n(?:\w+\.)*\w+: ', text)[-1].strip() \
+        if 'Original Traceback' in text else text
 
 
 def _memory(error: Exception, match: re.Match) -> str:
@@ -60,8 +61,8 @@ def _memory(error: Exception, match: re.Match) -> str:
 
 def _disk(error: Exception, match: re.Match) -> str:
     name = getattr(error, 'filename', None)
-    return (f'{name or "A file"} cannot be written whole; most likely the disk is '
-            f'full: {first_line(error)}. Free some space, or write elsewhere (--out, '
+    return (f'{name or "A file"} cannot be written whole. The disk is full, most '
+            f'likely: {first_line(error)}. Free some space, or write elsewhere (--out, '
             f'--work-dir). What was written before is whole. {_SEE}')
 
 
@@ -150,7 +151,8 @@ _ROWS: tuple[tuple[Any, str, Callable[[Any, re.Match], str | None]], ...] = (
     (MemoryError, '', _memory),
     (torch.cuda.OutOfMemoryError, '', _memory),
     (RuntimeError, r"out of memory|not enough memory|can't allocate memory", _memory),
-    (RuntimeError, r'PytorchStreamWriter failed|unexpected pos \d+ vs', _disk),
+    (RuntimeError, r'PytorchStreamWriter failed|unexpected pos|iostream error',
+     _disk),
     (ModuleNotFoundError, '', _module),
     (OSError, '', _file),
     (UnicodeEncodeError, '', _characters),

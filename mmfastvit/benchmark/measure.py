@@ -1,6 +1,7 @@
 """Memory, and the least time that the hardware allows."""
 import copy
 import gc
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -64,8 +65,11 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         step()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        step()
+    with warnings.catch_warnings():
+        # Of what it does between cycles, of which there is one.
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+            step()
     events = [event for event in record.profiler.kineto_results.events()
               if event.name() == '[memory]']
     if not events:

@@ -33,7 +33,7 @@ class ShapesSpec:
         seed: Seed of all streams.
 
     Raises:
-        ArgumentError: A number is too small to draw with.
+        ArgumentError: A number is too small to draw with, or the seed too large.
     """
 
     num_train: int = 800
@@ -46,6 +46,8 @@ class ShapesSpec:
             raise ArgumentError(f'{self}: give at least one picture each to '
                              'train and to evaluate on, of at least 64 '
                              'pixels.')
+        if not 0 <= self.seed < 2**32:
+            raise ArgumentError(f'seed={self.seed}: give 0 to {2**32 - 1}.')
 
 
 def generate_shapes(root: str, spec: ShapesSpec = ShapesSpec()) -> Path:

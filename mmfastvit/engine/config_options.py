@@ -1,8 +1,10 @@
 """Reading a config and merging options over it: what can be wrong with either."""
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
 
+import mmengine
 from mmengine.config import Config
 
 from mmfastvit.utils.errors import ArgumentError, UserError
@@ -19,10 +21,7 @@ def read_config(path: Path) -> Config:
     except UserError:
         raise
     except Exception as error:  # a config is a program, and fails in every way
-        # MMEngine compiles the file without its name.
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-                 if frame.filename in ('', '<string>', str(path))]
-        where = f'{path}, line {lines[-1]},' if lines else str(path)
+        where = _place(path, error)
         message = ' '.join(str(error).split()).rstrip('.')
         raise ArgumentError(
             f'{where} cannot be read as a config: {type(error).__name__}: {message}. '
@@ -52,6 +51,19 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
             for part in parent.split('.'):
                 node = node[int(part) if isinstance(node, list) else part]
             node.setdefault('type', 'Pretrained')
+
+
+def _place(path: Path, error: Exception) -> str:
+    """Return the file, with the line that failed; perhaps of one inherited from."""
+    libraries = [Path(mmengine.__file__).parent,
+                 *(Path(sysconfig.get_path(name)) for name in ('purelib', 'stdlib'))]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        # MMEngine may compile the file without its name.
+        name = frame.filename if frame.filename.endswith('.py') else str(path)
+        if frame.filename != __file__ and not any(
+                Path(name).is_relative_to(folder) for folder in libraries):
+            return f'{name}, line {frame.lineno},'
+    return str(path)
 
 
 def _make_room(cfg: Config, key: str) -> None:

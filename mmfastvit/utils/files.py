@@ -39,7 +39,8 @@ def whole_file(path: str, is_folder: bool = False,
         ...     torch.save(model.state_dict(), unfinished)
     """
     path, sources = Path(path), list(sources)
-    check_targets([path], sources)
+    if sources:
+        check_targets([path], sources)
     # The name tells the writer, for clear_unfinished().
     folder = path.parent / f'.unfinished-{os.getpid()}-{uuid4().hex}-{_HOST}'
     try:
@@ -52,7 +53,8 @@ def whole_file(path: str, is_folder: bool = False,
         unfinished = folder / path.name
         yield unfinished
         parts = [part for part in folder.iterdir() if part != unfinished]
-        check_targets([path.with_name(part.name) for part in parts], sources)
+        if sources:
+            check_targets([path.with_name(part.name) for part in parts], sources)
         for part in parts:
             _check(path.with_name(part.name), part.is_dir())
         for part in (*parts, unfinished):  # that which others look for comes last

@@ -112,3 +112,16 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r'depths \(1, 2, 4, 2\)'):
         convert_checkpoint(tmp_path / 'odd.pth', tmp_path / 'out.pth')
     assert not list(tmp_path.glob('*out.pth'))
+
+
+def test_the_source_is_not_replaced(tmp_path):
+    model = build('t8', double=False, out_norm_cfg=None)
+    path = tmp_path / 'all.pth'
+    torch.save(dict(model.state_dict(), **{'neck.lateral.weight': torch.ones(1)}), path)
+    before = path.read_bytes()
+    (tmp_path / 'link.pth').symlink_to(path)
+    for source, out in ((path, path), (path, tmp_path / 'link.pth'),
+                        (tmp_path / 'link.pth', path)):
+        with pytest.raises(ArgumentError, match='is the source'):
+            convert_checkpoint(source, out)
+    assert path.read_bytes() == before

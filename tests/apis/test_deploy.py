@@ -80,3 +80,21 @@ def test_a_name_without_room_for_the_config_is_refused(case):
     with pytest.raises(ArgumentError, match='ends in .pth'):
         deploy.reparameterize_checkpoint(cfg, folder / 'model.pth',
                                          folder / 'deploy.py')
+
+
+def test_what_is_needed_is_not_replaced(case, tmp_path):
+    cfg, folder, _ = case
+    checkpoint = tmp_path / 'epoch_1.pth'
+    checkpoint.write_bytes((folder / 'model.pth').read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
+    (tmp_path / 'mine.py').write_text('mine = 1')
+    (tmp_path / 'link.pth').hardlink_to(checkpoint)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for given, out, message in (
+            (checkpoint, 'epoch_1.pth', 'is the source'),
+            (tmp_path, 'epoch_1.pth', 'is the source'),  # the directory's latest
+            (checkpoint, 'link.pth', 'is the source'),
+            (checkpoint, 'mine.pth', 'mine.py is there, without a checkpoint')):
+        with pytest.raises(ArgumentError, match=message):
+            deploy.reparameterize_checkpoint(cfg, given, tmp_path / out)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -66,6 +66,9 @@ def test_mistakes(tmp_path):
         with pytest.raises(DataError, match='line 2, is no row of scalars'):
             plot_runs([tmp_path], out)
         scalars.write_text(text)
+    with pytest.raises(ArgumentError, match='is the source'):
+        plot_runs([tmp_path], scalars)
+    assert scalars.read_text() == text
     assert not list(tmp_path.glob('*.png*')) + list(tmp_path.glob('.*'))
     result = call('plot_log', tmp_path / 'nowhere', '--out', out, cwd=tmp_path)
     assert result.returncode == 1

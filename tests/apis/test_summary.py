@@ -99,7 +99,7 @@ def test_another_backbone(tmp_path):
 
 
 def test_the_tool(tmp_path):
-    result = call('summary', 't8', '--size', 64, 96, cwd=tmp_path)
+    result = call('summary', 't8', '--size', '64x96', cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     row = next(line for line in result.stdout.splitlines() if 't8' in line)
     assert [cell.strip() for cell in row.split('|')[1:-1]] == [

@@ -90,3 +90,20 @@ def test_sources_are_never_replaced(case, tmp_path):
     for source in (root / 'val', root / 'val' / '000001.png'):
         with pytest.raises(ArgumentError, match='Name another folder'):
             draw_predictions(cfg, checkpoint, root / 'val', source)
+
+
+def test_drawings_of_a_folder_with_a_damaged_picture(case, tmp_path):
+    """One damaged picture ends nothing, and no drawing replaces another."""
+    cfg, checkpoint, root = case
+    source, out = tmp_path / 'source', tmp_path / 'out'
+    source.mkdir()
+    picture = cv2.imread(str(root / 'val' / '000001.png'))
+    for name in ('a.jpg', 'a.png', 'a_features.png', 'b.jpg'):
+        assert cv2.imwrite(str(source / name), picture)
+    (source / 'a_broken.jpg').write_bytes(b'no picture')
+    with pytest.raises(DataError, match='1 of the pictures could not be read; .* has '
+                       'the 8 drawings of the others. .*a_broken.jpg'):
+        draw_predictions(cfg, checkpoint, out, source, features=True)
+    assert {path.name for path in out.iterdir()} == {
+        f'{name}{part}.png' for name in ('a.jpg', 'a.png', 'a_features.png', 'b')
+        for part in ('', '_features')}

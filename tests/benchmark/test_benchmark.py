@@ -14,12 +14,13 @@ from conftest import ROOT
 from helpers import backbones
 from helpers import build as build_backbone
 from mmfastvit import ArgumentError, FastViT, reparameterize
-from mmfastvit.benchmark import Case, benchmark
+from mmfastvit.benchmark import Case, Result, benchmark
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build
 from mmfastvit.benchmark.contestants import line_up
 from mmfastvit.benchmark.measure import floor, peak_bytes
 from mmfastvit.benchmark.own_process import OwnProcess
+from mmfastvit.benchmark.report import plot
 from mmfastvit.models.reparam import reparameterizable_layers
 from mmfastvit.ops.cpu import strips
 from mmfastvit.utils.errors import ProcessError
@@ -61,13 +62,10 @@ def at_least(ratio, case, faster, slower, tries=4):
     pytest.fail(f'{faster} is {found} times as fast as {slower}, not {ratio}')
 
 
-@pytest.mark.parametrize('slower, ratio', [
-    ('timm re-parameterized contiguous', 1.1),
-    # Which is one convolution for each layer, too, but computes the kernels.
-    ('mmfastvit train channels_last', 1.)])
-def test_inference_is_faster(slower, ratio):
+def test_inference_is_faster():
     case = Case('sa12', (512, 512), vs_timm=True)
-    at_least(ratio, case, 'mmfastvit deploy channels_last', slower)
+    at_least(1.1, case, 'mmfastvit deploy channels_last',
+             'timm re-parameterized contiguous')
 
 
 @pytest.mark.slow
@@ -154,7 +152,6 @@ def test_own_processes():
         with OwnProcess(case, entry) as there:
             check_equal(case, dict(here=here.take_maps(), there=there.take_maps()))
             assert there.shape() == here.shape() == (1, 3, 64, 64)
-            assert there.turn(1).seconds > 0
     with pytest.raises(ArgumentError, match='t9'):
         OwnProcess(Case('t9'), entry)
     with OwnProcess(case, entry) as there, \
@@ -214,7 +211,7 @@ def test_needs_no_mmcv():
 import sys
 for name in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
     sys.modules[name] = None
-from mmfastvit.benchmark import Case, benchmark
+from mmfastvit.benchmark import Case, Result, benchmark
 print(len(benchmark(Case('t8', (64, 64), vs_timm=True), 1, 0., False)))
 '''
     found = subprocess.run([sys.executable, '-c', code], text=True, check=True,
@@ -243,7 +240,7 @@ def test_exported_contestants():
         'timm onnxruntime contiguous', 'timm int8 contiguous',
         'mmfastvit deploy channels_last', 'mmfastvit onnxruntime contiguous',
         'mmfastvit int8 contiguous']
-    assert all(r.median > 0 for r in results)
+    assert results[0].ratio == 1.  # of the baseline to itself
 
 
 def test_tool_writes_json_and_a_picture(tmp_path):
@@ -257,6 +254,16 @@ def test_tool_writes_json_and_a_picture(tmp_path):
     content = json.loads((tmp_path / 'found.json').read_text())
     assert len(content['results']) == 3 * 3
     assert content['machine']['torch'] == torch.__version__
+    assert (tmp_path / 'found.png').stat().st_size > 10000
+
+
+def test_a_picture_of_variants_beside_a_config(tmp_path):
+    """Whose pictures are smaller than theirs."""
+    results = [Result(Case(name), 'mmfastvit deploy', (1, 3, side, side), median=0.1,
+                      spread=0., ratio=1., page_faults=0, peak_bytes=0, saved_bytes=0,
+                      floor=None)
+               for name, side in (('t8', 512), ('sa12', 512), ('a.py', 64))]
+    plot(results, tmp_path / 'found.png')
     assert (tmp_path / 'found.png').stat().st_size > 10000
 
 

@@ -40,7 +40,7 @@ def test_fewer_bits(kind, name, dtype, exported, tmp_path):
     DefaultScope._instance_dict.clear()
     costs = report.costs
     assert costs.size < (0.33 if dtype == 'int8' else 0.6)
-    assert costs.speed > 0 and costs.in_float32 == []
+    assert costs.in_float32 == []
     found = evaluate(copy.deepcopy(cfg), str(out))
     DefaultScope._instance_dict.clear()
     for metric, (_, after) in costs.metrics.items():

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from mmfastvit.utils.errors import ArgumentError
-from mmfastvit.utils.files import AtomicBackend, whole_file
+from mmfastvit.utils.files import AtomicBackend, check_targets, whole_file
 
 resource = pytest.importorskip('resource')  # the system's limits, not on Windows
 LIMIT = 1000
@@ -63,3 +63,29 @@ def test_a_folder_replaces_a_folder(tmp_path):
 def test_folders_are_made(tmp_path):
     AtomicBackend().put(b'x', str(tmp_path / 'a' / 'b' / 'epoch_1.pth'))
     assert (tmp_path / 'a' / 'b' / 'epoch_1.pth').read_bytes() == b'x'
+
+
+def test_sources_are_never_replaced_under_any_name(tmp_path):
+    source = tmp_path / 'source.pth'
+    source.write_bytes(b'weights')
+    (tmp_path / 'soft.pth').symlink_to(source)
+    (tmp_path / 'hard.pth').hardlink_to(source)
+    for name in ('source.pth', 'soft.pth', 'hard.pth', 'nowhere/../source.pth'):
+        with pytest.raises(ArgumentError, match='is the source .*source.pth, which'):
+            check_targets([tmp_path / name], [None, 'https://x.org/a.pth', source])
+        with pytest.raises(ArgumentError, match='is the source'), \
+                whole_file(tmp_path / name, sources=[source]):
+            pass
+    # What moves with a file is held to it, too.
+    with pytest.raises(ArgumentError, match='is the source'), \
+            whole_file(tmp_path / 'new.onnx', sources=[source]) as unfinished:
+        unfinished.touch()
+        unfinished.with_name('source.pth').touch()
+    with pytest.raises(ArgumentError, match='written already'):
+        check_targets([tmp_path / 'a', tmp_path / 'b' / '..' / 'a'])
+    with pytest.raises(ArgumentError, match='no folder that you may write to'):
+        check_targets([source / 'a' / 'b'])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'source.pth', 'soft.pth', 'hard.pth'}
+    assert source.read_bytes() == b'weights'
+    check_targets([tmp_path / 'new' / 'a'], [source])

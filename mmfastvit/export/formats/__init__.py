@@ -62,6 +62,8 @@ def format_of(path: str, name: str | None = None) -> Format:
     Raises:
         ArgumentError: The name does not tell it, or a package is missing.
     """
+    if name not in (None, *FORMATS):
+        raise ArgumentError(f'format={name}: allowed are {", ".join(FORMATS)}.')
     suffix = Path(path).suffix
     row = next((row for row in FORMATS.values() if suffix == row.suffix
                 and name in (None, row.name)), None)
