@@ -92,6 +92,7 @@ def test_sources_are_never_replaced(case, tmp_path):
             draw_predictions(cfg, checkpoint, root / 'val', source)
 
 
+@pytest.mark.parametrize('case', ['classifier'], indirect=True)
 def test_drawings_of_a_folder_with_a_damaged_picture(case, tmp_path):
     """One damaged picture ends nothing, and no drawing replaces another."""
     cfg, checkpoint, root = case

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from helpers import build
 from mmfastvit import CheckpointError, FastViT, load_pretrained
 from mmfastvit.checkpoints.fit import describe_bad_numbers
-from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.checkpoints.read import read_state_dict
+from mmfastvit.checkpoints.whole_model import load_weights
 
 RAW, AVERAGED = dict(weight=torch.zeros(2)), dict(weight=torch.ones(2))
 

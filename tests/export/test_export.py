@@ -52,6 +52,19 @@ def test_bad_targets(name, options, message, shapes, tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
+def test_what_it_is_made_from_is_not_replaced(shapes, tmp_path):
+    cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
+    DefaultScope._instance_dict.clear()
+    checkpoint = checkpoint.rename(tmp_path / 'model.pt2')
+    before = checkpoint.read_bytes()
+    with pytest.raises(ArgumentError, match='is the source'):
+        export(cfg, str(checkpoint), str(checkpoint))
+    checkpoint = checkpoint.rename(tmp_path / 'model.onnx.json')
+    with pytest.raises(ArgumentError, match='is the source'):
+        export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'))
+    assert checkpoint.read_bytes() == before
+
+
 def test_what_libraries_raise_is_said(shapes, tmp_path, monkeypatch):
     cfg, checkpoint = shapes_case('classifier', shapes, tmp_path)
     before = set(tmp_path.iterdir())
