@@ -248,7 +248,8 @@ def test_tool_writes_json_and_a_picture(tmp_path):
         [sys.executable, ROOT / 'tools' / 'benchmark.py', 't8', '--size',
          '64', '64x96', '96', '--rounds', '1', '--form', 'deploy', '--vs', 'timm',
          '--one-process', '--out', tmp_path / 'found'],
-        text=True, stdout=subprocess.PIPE, check=True)
+        text=True, capture_output=True, check=True)
+    assert 'ERROR' not in done.stderr and 'Warning' not in done.stderr
     assert 'timm re-parameterized contiguous' in done.stdout
     assert 'time ~ pixels^' in done.stdout
     content = json.loads((tmp_path / 'found.json').read_text())
