@@ -12,8 +12,8 @@ KINDS = ('checkpoints', 'resumes', 'pictures', 'exported', 'datasets',
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='robustness', description=__doc__)
-    parser.add_argument('kinds', nargs='*', default=KINDS, choices=KINDS, metavar='KIND',
-                        help=f'{", ".join(KINDS)} (default: all)')
+    parser.add_argument('kinds', nargs='*', default=KINDS, choices=KINDS,
+                        metavar='KIND', help=f'{", ".join(KINDS)} (default: all)')
     parser.add_argument('--seed', type=int, default=0, help='other inputs for another')
     parser.add_argument('--count', type=int, help='inputs of each kind')
     parser.add_argument('--only', type=int, metavar='INDEX',

@@ -9,7 +9,7 @@ from typing import Any
 EQUAL = 'equal'  # accepted, with the result that the good input has
 REFUSED = 'refused'  # with a paragraph
 UNTOLD = 'untold'  # accepted, another result, as no checksum of the format tells
-POOR = 'poorly refused'  # more than a paragraph, no name, or dangerous advice
+POOR = 'poorly refused'  # no paragraph, no name, dangerous advice, or no reason
 SILENT = 'silent'  # accepted, a wrong result; or refused, but something changed
 TRACEBACK = 'traceback'
 CRASH = 'crash'  # the process died
@@ -42,6 +42,7 @@ class Case:
         names: A refusal names one of these; empty where there is nothing to name.
         untold: Whether no checksum tells this damage, so that a wrong result is
             nobody's fault.
+        refusable: Whether it may be refused.
         kept: Whether what a refusal must leave alone is as it was.
     """
 
@@ -49,6 +50,7 @@ class Case:
     accepts: Callable[[Any], bool]
     names: Sequence[str] = ()
     untold: bool = False
+    refusable: bool = True
     kept: Callable[[], bool] = lambda: True
 
 

@@ -65,7 +65,7 @@ def loading(path: Path, accepts: Callable[[State], bool] | None = None,
         return model.state_dict()
 
     return Case(run, accepts or (lambda state: equal(state, expected)), [path.name],
-                untold, lambda: equal(model.state_dict(), before))
+                untold, kept=lambda: equal(model.state_dict(), before))
 
 
 def equal(state: State, other: State) -> bool:
@@ -144,7 +144,7 @@ def changed_members(random: Random, folder: Path, good: Path) -> Case:
         records[one] += bytes(4 * random.randint(1, 9))
     elif way == 'rename':
         name = random.choice(list(records))
-        records[f'../{name}' if random.random() < .5 else f'x{name}'] = records.pop(name)
+        records[random.choice(('../', 'x')) + name] = records.pop(name)
     pairs = list(records.items())
     if way == 'double':
         name = random.choice(list(records))
@@ -219,7 +219,8 @@ def safetensors_header(random: Random, folder: Path, good: Path) -> Case:
         header[name]['data_offsets'] = random.choice(
             ([0, 10**15], [10, 4], [-4, 4], [0], None, [0, 16]))
     elif way == 2:
-        header[name]['dtype'] = random.choice(('F64', 'I32', 'F16', 'X', None, 'F8_E4M3'))
+        header[name]['dtype'] = random.choice((
+            'F64', 'I32', 'F16', 'X', None, 'F8_E4M3'))
     elif way == 3:
         header[name + random.choice('x.')] = header.pop(name)
     elif way == 4:

@@ -203,7 +203,8 @@ def wild_outputs(random: Random, folder: Path, good: Path) -> Case:
             ('labels', (), np.int64), ('masks', (28, 28), np.float32))}))
     found = metadata('detection')
     found['classes'] = random.choice((CLASSES, ['круг', '四角', '△'], ['', ' ', '\n']))
-    path = write_onnx(folder / 'detection.onnx', 'detection', json.dumps(found), changes)
+    path = write_onnx(folder / 'detection.onnx', 'detection', json.dumps(found),
+                      changes)
     return using(path, 'detection', good, untold=True)  # the graph says so
 
 

@@ -69,6 +69,7 @@ def _refusal(case: Case, text: str) -> tuple[str, str]:
                               or len(text) > _LONGEST,
         f'it names none of {list(case.names)}': bool(case.names) and not any(
             name in text for name in case.names),
+        'there is no reason to refuse it': not case.refusable,
     }
     if not case.kept():
         return SILENT, f'refused, but something has changed: {text}'

@@ -1,4 +1,4 @@
-"""Training that is killed, and work directories that were moved or cut; then resumed."""
+"""Training that is killed, and work directories moved or cut; then resumed."""
 import os
 import shutil
 import signal
@@ -33,7 +33,7 @@ def resuming(folder: Path, start: int, keep: int = -1) -> Case:
         left = list((folder / 'work').glob('.unfinished-*'))
         return bool(started) and started[0] >= start and not left
 
-    return Case(run, goes_on, ['work'])
+    return Case(run, goes_on, refusable=False)  # a whole checkpoint is there
 
 
 def killed(random: Random, folder: Path, good: Path) -> Case:
@@ -42,9 +42,6 @@ def killed(random: Random, folder: Path, good: Path) -> Case:
     pid = os.fork()
     if not pid:
         try:
-            devices = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devices, 1)
-            os.dup2(devices, 2)
             train(toy_config(folder, _MANY, keep))
         finally:
             os._exit(0)

@@ -18,6 +18,7 @@ LOSSLESS = ('png', 'bmp', 'tiff', 'webp', 'ppm')
 LOSSY = ('jpg', 'lossy.webp')
 # Formats whose pixels are under no checksum. PNG has CRCs, deflate its Adler sum.
 UNTOLD = ('bmp', 'tiff', 'webp', 'ppm', *LOSSY)
+_MODES = ('L', 'LA', 'RGBA', '1')  # Pillow's
 _SAVED_AS = {'webp': dict(format='webp', lossless=True), 'jpg': dict(format='jpeg'),
              'lossy.webp': dict(format='webp')}
 
@@ -43,7 +44,7 @@ def encode(picture: Image.Image, suffix: str, **options) -> bytes:
 
 
 def reading(path: Path, expected: Image.Image, tolerance: float = 0,
-            untold: bool = False) -> Case:
+            untold: bool = False, refusable: bool = True) -> Case:
     """Return the case of a file that is to be read as ``expected``."""
     pixels = np.asarray(expected.convert('RGB'))[..., ::-1]
 
@@ -51,10 +52,11 @@ def reading(path: Path, expected: Image.Image, tolerance: float = 0,
         return (found.shape == pixels.shape and found.dtype == np.uint8
                 and np.abs(found.astype(float) - pixels).mean() <= tolerance)
 
-    return Case(lambda: read_picture(str(path)), same, [path.name], untold)
+    return Case(lambda: read_picture(str(path)), same, [path.name], untold, refusable)
 
 
-def damaged(change: Callable[[Random, bytes], bytes], tells: bool) -> Callable[..., Case]:
+def damaged(change: Callable[[Random, bytes], bytes], tells: bool
+            ) -> Callable[..., Case]:
     """Return a damage to a file's bytes; ``tells``: even without checksums."""
     def damage(random: Random, folder: Path, good: Path) -> Case:
         suffix = random.choice(('png', 'jpg', *LOSSLESS, *LOSSY))
@@ -99,7 +101,8 @@ def huge(random: Random, folder: Path, good: Path) -> Case:
         (32000, 32000), (20000, 50000), (0, 10), (10, 0)))
     name = random.choice(('png', 'png', 'bmp', 'tiff', 'ppm'))
     if name == 'png':
-        header = struct.pack('>IIBBBBB', width, height, random.choice((1, 8)), 0, 0, 0, 0)
+        header = struct.pack('>IIBBBBB', width, height, random.choice((1, 8)),
+                             0, 0, 0, 0)
         pixels = random.choice((b'', zlib.compress(bytes(2**20)),
                                 _zeros(min(width * height, 10**9))))
         data = png([(b'IHDR', header), (b'IDAT', pixels), (b'IEND', b'')])
@@ -131,23 +134,23 @@ def _zeros(count: int) -> bytes:
 
 def other_sorts(random: Random, folder: Path, good: Path) -> Case:
     """Write a whole picture in an unusual way: it is read as what it is."""
-    height, width = random.choice(((48, 64), (1, 1), (1, 500), (500, 1), (2, 3), (7, 5)))
+    height, width = random.choice(
+        ((48, 64), (1, 1), (1, 500), (500, 1), (2, 3), (7, 5)))
     picture = photo(height, width)
-    sort = random.choice(('palette', 'grey', 'grey and alpha', 'alpha', 'bits', '16 bit',
-                          'cmyk', 'interlaced', 'frames', 'comment', 'suffix', 'lab'))
+    sort = random.choice((*_MODES, 'palette', '16 bit', 'cmyk', 'interlaced', 'frames',
+                          'comment', 'suffix', 'compressed'))
     suffix, options, tolerance = 'png', {}, 0
     if sort == 'palette':
         picture = picture.quantize(random.choice((2, 4, 16, 256)))
         suffix = random.choice(('png', 'bmp'))
-    elif sort in ('grey', 'grey and alpha', 'alpha', 'bits'):
-        picture = picture.convert(dict(zip(
-            ('grey', 'grey and alpha', 'alpha', 'bits'), ('L', 'LA', 'RGBA', '1')))[sort])
+    elif sort in _MODES:
+        picture = picture.convert(sort)
     elif sort == '16 bit':
         picture = picture.convert('L')
         deep = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
         suffix = random.choice(('png', 'tiff'))
         path = write(folder / f'deep.{suffix}', encode(deep, suffix))
-        return reading(path, picture)
+        return reading(path, picture, refusable=False)
     elif sort == 'cmyk':
         picture, suffix, tolerance = picture.convert('CMYK'), 'jpg', 8
         options = dict(quality=95)
@@ -158,12 +161,15 @@ def other_sorts(random: Random, folder: Path, good: Path) -> Case:
         options = dict(save_all=True, append_images=[photo(5, 5)])
     elif sort == 'comment':
         suffix, tolerance, options = 'jpg', 12, dict(quality=95, comment=b'x' * 60000)
-    elif sort == 'lab':
+    elif sort == 'compressed':
         suffix, options = 'tiff', dict(compression=random.choice(
             ('tiff_lzw', 'tiff_adobe_deflate', 'packbits')))
-    path = write(folder / random.choice(('a', 'ü b', 'a' * 200)).__add__(
-        '.xyz' if sort == 'suffix' else f'.{suffix}'), encode(picture, suffix, **options))
-    return reading(path, picture, tolerance)
+    data = encode(picture, suffix, **options)
+    if suffix == 'jpg':  # what another decoder makes of it
+        picture = Image.open(io.BytesIO(data))
+    name = random.choice(('a', 'ü b', 'a' * 200))
+    path = write(folder / f'{name}.{"xyz" if sort == "suffix" else suffix}', data)
+    return reading(path, picture, tolerance, refusable=False)
 
 
 def rotated(random: Random, folder: Path, good: Path) -> Case:
@@ -180,7 +186,8 @@ def rotated(random: Random, folder: Path, good: Path) -> Case:
         expected = picture.copy()
         expected.getexif()[0x0112] = orientation
         expected = ImageOps.exif_transpose(expected)
-    return reading(write(folder / 'turned.jpg', data), expected, 12, untold)
+    return reading(write(folder / 'turned.jpg', data), expected, 12, untold,
+                   refusable=untold)
 
 
 def wrong_file(random: Random, folder: Path, good: Path) -> Case:

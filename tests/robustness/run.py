@@ -3,6 +3,7 @@
 Importing torch takes seconds, so that this process imports all, and forks for each
 input: a child's memory, registries and faults are its own.
 """
+import importlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -66,7 +68,7 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
     cv2.setNumThreads(0)
     good = folder / 'good'
     good.mkdir(parents=True)
-    _fork(lambda report: kind.prepare(good), good, 600, 8000)
+    _prepare(kind, good)
     for index in indices:
         damage = kind.damages[index % len(kind.damages)]
         own = folder / f'{index:05d}'
@@ -76,7 +78,8 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
             random = Random(f'{name} {seed} {index}')
             torch.manual_seed(random.getrandbits(32))
             case = damage(random, own, good)
-            report('ready')
+            rss = psutil.Process().memory_info().rss  # seen from here: it may be brief
+            report(f'ready {rss} {time.process_time()}')
             report(json.dumps(judge(case, own)))
 
         outcome, words = _fork(child, own, kind.seconds, kind.megabytes)
@@ -85,6 +88,20 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
         yield Result(index, damage.__name__.replace('_', ' '), outcome, words)
         if not keep:
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _prepare(kind: Kind, good: Path) -> None:
+    """Write the good inputs, and import here what that took, for all children."""
+    modules = good.with_name('modules.json')
+
+    def child(report):
+        kind.prepare(good)
+        modules.write_text(json.dumps(list(sys.modules)))
+
+    _fork(child, good, 0, 0)
+    for module in json.loads(modules.read_text()):
+        with suppress(Exception):  # some exist only in a run
+            importlib.import_module(module)
 
 
 def _fork(child, folder: Path, seconds: float, megabytes: float) -> tuple[str, str]:
@@ -103,8 +120,10 @@ def _fork(child, folder: Path, seconds: float, megabytes: float) -> tuple[str, s
         while True:
             ended, status, usage = os.wait4(pid, os.WNOHANG)
             text += _read(read)
-            if bounds is None and text.startswith(b'ready\n'):
-                bounds = _Bounds(process, seconds, megabytes)
+            if bounds is None and text.startswith(b'ready ') and b'\n' in text:
+                rss, cpu = map(float, text.split(b'\n')[0].split()[1:])
+                bounds = _Bounds(process, cpu + seconds, rss + megabytes * 1e6,
+                                 time.monotonic() + _WAITING * seconds)
             if ended:
                 return _outcome(text, status, bounds and bounds.swollen(
                     usage.ru_maxrss * 1024))
@@ -123,6 +142,9 @@ def _become(child, folder: Path, write: int) -> None:
     code = 1
     try:
         os.chdir(folder)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):  # the judge keeps what an input prints
+            os.dup2(silent, descriptor)
         with open('/proc/self/oom_score_adj', 'w') as file:
             file.write('1000')  # should it swell too fast, it is the one to die
         child(lambda text: os.write(write, f'{text}\n'.encode()))
@@ -140,30 +162,27 @@ def _read(descriptor: int) -> bytes:
         return b''
 
 
+@dataclass(frozen=True)
 class _Bounds:
-    """Time and memory of a process, from now on."""
+    """What a process may have used: the processor's time, bytes, and a clock's."""
 
-    def __init__(self, process: psutil.Process, seconds: float, megabytes: float):
-        self.process, self.seconds = process, seconds
-        self.start = time.monotonic()
-        self.cpu = self._cpu()
-        self.most = process.memory_info().rss + megabytes * 1e6
-
-    def _cpu(self) -> float:
-        return sum(self.process.cpu_times()[:2])
+    process: psutil.Process
+    cpu: float
+    size: float
+    clock: float
 
     def swollen(self, size: float) -> bool:
-        return size > self.most
+        return size > self.size
 
     def exceeded(self) -> tuple[str, str] | None:
         try:
             if self.swollen(self.process.memory_info().rss):
-                return MEMORY, f'more than {self.most / 1e9:.1f} GB'
-            cpu, waited = self._cpu() - self.cpu, time.monotonic() - self.start
+                return MEMORY, f'more than {self.size / 1e9:.1f} GB'
+            cpu = sum(self.process.cpu_times()[:2])
         except psutil.NoSuchProcess:
             return None
-        if cpu > self.seconds or waited > _WAITING * self.seconds:
-            return HANG, f'{cpu:.0f} s of the processor, {waited:.0f} s in all'
+        if cpu > self.cpu or time.monotonic() > self.clock:
+            return HANG, f'{cpu:.0f} s of the processor'
         return None
 
 

@@ -139,8 +139,8 @@ def changed_names(random: Random, folder: Path, good: Path) -> Case:
     keys = list(state)
     way = random.randrange(5)
     if way == 0:
-        prefix = random.choice(('module.', '_orig_mod.', 'model.', 'net.', 'module.model.',
-                                'ü.', ' '))
+        prefix = random.choice(('module.', '_orig_mod.', 'model.', 'net.', 'ü.', ' ',
+                                'module.model.'))
         state = {prefix + key: value for key, value in state.items()}
     elif way == 1:
         for key in random.sample(keys, random.randint(1, 5)):
