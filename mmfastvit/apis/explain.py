@@ -17,6 +17,7 @@ from mmengine import registry
 from mmengine.config import Config
 
 from mmfastvit.utils.errors import UserError
+from mmfastvit.utils.nested import dicts
 from mmfastvit_runtime.errors import PredictionError, first_line
 
 _SEE = '(--traceback shows where it was met.)'
@@ -191,7 +192,7 @@ def _place(error: BaseException, name: str, key: str | None = None) -> str:
     for frame in _frames(error):
         for value in list(frame.f_locals.values()):
             if isinstance(value, Config):
-                found = [place for place, node in _dicts(value.to_dict())
+                found = [place for place, node in dicts(value.to_dict())
                          if _is(node.get('type'), name) and key in (None, *node)]
                 if found:
                     return f' In the config it is {" and ".join(found[:3])}.'
@@ -201,14 +202,3 @@ def _place(error: BaseException, name: str, key: str | None = None) -> str:
 def _is(kind: Any, name: str) -> bool:
     kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     return kind.rpartition('.')[2] == name.rpartition('.')[2] != ''
-
-
-def _dicts(node: Any, place: str = '') -> Iterator[tuple[str, dict]]:
-    items = []
-    if isinstance(node, dict):
-        yield place, node
-        items = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    for key, child in items:
-        yield from _dicts(child, f'{place}.{key}' if place else str(key))

@@ -5,8 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfastvit.datasets.checks.presence import dicts
 from mmfastvit.utils.errors import ArgumentError
+from mmfastvit.utils.nested import dicts
 
 from .config_options import merge_options, read_config
 

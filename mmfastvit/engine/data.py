@@ -3,8 +3,9 @@ from mmengine.config import Config
 
 from mmfastvit.datasets.checks import classification, coco, segmentation
 from mmfastvit.datasets.checks.classes import check_names
-from mmfastvit.datasets.checks.presence import check_presence, dicts
+from mmfastvit.datasets.checks.presence import check_presence
 from mmfastvit.datasets.checks.sets import find_sets, leaves
+from mmfastvit.utils.nested import dicts
 
 _CHECKS = dict(coco=coco.check, segmentation=segmentation.check,
                classification=classification.check)

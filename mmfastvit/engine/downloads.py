@@ -5,8 +5,7 @@ from mmengine.config import Config
 from mmengine.model import PretrainedInit
 
 from mmfastvit.checkpoints.read import read_state_dict
-
-from .config import _dicts
+from mmfastvit.utils.nested import dicts
 
 
 def drop_replaced_downloads(cfg: Config, checkpoint: str) -> None:
@@ -22,7 +21,7 @@ def drop_replaced_downloads(cfg: Config, checkpoint: str) -> None:
     Raises:
         CheckpointError: It cannot be read.
     """
-    backbones = [(path, node) for path, node in _dicts(cfg.model)
+    backbones = [(path, node) for path, node in dicts(cfg.model)
                  if path.split('.')[-1] == 'backbone' and 'teacher' not in path
                  and _is_download(node.get('init_cfg'))]
     if backbones and any('backbone.' in name for name in read_state_dict(checkpoint)):

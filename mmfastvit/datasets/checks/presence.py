@@ -1,6 +1,6 @@
 """Whether the files and folders are there that a config names."""
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,6 @@ def is_remote(node: dict) -> bool:
     return bool(node.get('backend_args') or node.get('download')
                 or not isinstance(places[0], str)
                 or any('://' in place for place in places))
-
-
-def dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yield (dotted key, dict) for every dict inside a config."""
-    if isinstance(node, dict):
-        yield path, node
-        items = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        items = list(enumerate(node))
-    else:
-        return
-    for key, child in items:
-        yield from dicts(child, f'{path}.{key}' if path else str(key))
 
 
 def _names(value: Any) -> list[str]:
