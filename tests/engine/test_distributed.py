@@ -232,3 +232,26 @@ def test_a_lost_process_is_named(error, lost):
     if lost:
         assert 'in work_dirs/a are whole' in str(caught.value)
         assert str(error) in str(caught.value)
+
+
+def test_processes_without_gpus_need_an_address(monkeypatch):
+    monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
+    for name, value in dict(SLURM_PROCID='0', SLURM_NTASKS='1', RANK='', WORLD_SIZE='',
+                            LOCAL_RANK='', MASTER_PORT='').items():
+        monkeypatch.setenv(name, value)
+    for name in ('MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.delenv(name, raising=False)
+    cfg = load_config(TINY, launcher='mpi')
+    with pytest.raises(ArgumentError, match='set MASTER_ADDR'):
+        distributed.join_on_cpus(cfg)
+    with socket.socket() as port:
+        port.bind(('127.0.0.1', 0))
+        monkeypatch.setenv('MASTER_PORT', str(port.getsockname()[1]))
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    cfg.launcher = 'slurm'
+    distributed.join_on_cpus(cfg)
+    try:
+        assert torch.distributed.get_backend() == 'gloo'
+        distributed.join_on_cpus(cfg)  # joined already
+    finally:
+        destroy_process_group()

@@ -123,10 +123,10 @@ def test_runs_by_iteration_go_on(tmp_path):
                'default_hooks.checkpoint': dict(
                    type='CheckpointHook', by_epoch=False, interval=2,
                    max_keep_ckpts=1)}
-    with pytest.raises(RuntimeError, match='ended'):
+    with pytest.raises(AssertionError, match='ended'):
         train(toy_config(tmp_path, **changes, **{
-            'custom_hooks.0.end': 'raise RuntimeError("ended") if runner.iter > 2 '
-                                  'else None', 'custom_hooks.0.epoch': 0}))
+            'custom_hooks.0.end': 'assert runner.iter < 3, "ended"',
+            'custom_hooks.0.epoch': 0}))
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
     assert train(toy_config(tmp_path, **changes), 'auto').iter == 4
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_4.pth']

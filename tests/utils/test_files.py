@@ -1,11 +1,19 @@
 """Files are written whole or not at all, whatever happens to the writer."""
 import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from mmfastvit.utils.errors import ArgumentError
-from mmfastvit.utils.files import AtomicBackend, check_targets, whole_file
+from mmfastvit.utils.files import (
+    AtomicBackend,
+    check_targets,
+    clear_unfinished,
+    whole_file,
+)
 
 resource = pytest.importorskip('resource')  # the system's limits, not on Windows
 LIMIT = 1000
@@ -89,3 +97,22 @@ def test_sources_are_never_replaced_under_any_name(tmp_path):
         'source.pth', 'soft.pth', 'hard.pth'}
     assert source.read_bytes() == b'weights'
     check_targets([tmp_path / 'new' / 'a'], [source])
+
+
+def test_only_what_dead_processes_left_is_cleared(tmp_path):
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    with whole_file(tmp_path / 'alive') as alive:
+        alive.write_text('new')
+        own = alive.parent.name
+        left = own.replace(f'-{os.getpid()}-', f'-{dead.pid}-')
+        for name in (left, '.unfinished-old', '.unfinished-young',
+                     f'.unfinished-1-{"0" * 32}-elsewhere'):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / 'epoch_1.pth').touch()
+        os.utime(tmp_path / '.unfinished-old', (1e9, 1e9))
+        removed = clear_unfinished(tmp_path)
+        assert {path.name for path in removed} == {left, '.unfinished-old'}
+        assert not any(path.exists() for path in removed)
+    assert (tmp_path / 'alive').read_text() == 'new'
+    assert len(list(tmp_path.glob('.unfinished-*'))) == 2
