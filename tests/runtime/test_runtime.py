@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -145,24 +144,6 @@ def test_supervision(exported, shapes):
     assert scores.to_supervision().get_top_k(1)[0][0] == scores['scores'].argmax()
     with pytest.raises(PredictionError, match='export the whole model'):
         load(exported('backbone')[2])(picture).to_supervision()
-
-
-@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
-def test_threads_get_their_own_pictures_results(suffix, exported, tmp_path):
-    path = exported('classifier')[2]
-    if suffix == '.xml':
-        pytest.importorskip('openvino')
-        from mmfastvit.export.formats import openvino
-        openvino.convert(path, tmp_path / 'model.xml')
-        path = tmp_path / 'model.xml'
-    model = load(path)
-    random = np.random.RandomState(0)
-    pictures = [random.randint(0, 256, (64, 64, 3), np.uint8) for _ in range(8)]
-    expected = [model(picture)['scores'] for picture in pictures]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: model(pictures[i % 8])['scores'], range(200)))
-    for i, scores in enumerate(found):
-        np.testing.assert_allclose(scores, expected[i % 8], rtol=1e-4, atol=1e-6)
 
 
 def test_labels_of_resized_pictures(exported):
