@@ -84,6 +84,11 @@ def count(model: nn.Module, x: Tensor) -> dict[str, Cost]:
             for title, (name, part) in parts.items()}
 
 
+def _in_channels(model: nn.Module) -> int:
+    return next((part.in_channels for part in model.modules()
+                 if isinstance(part, FastViT)), 3)
+
+
 def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
                  ) -> tuple[dict[str, Cost], dict[str, Cost]]:
     """Return the costs of a detector, segmentor or classifier and its parts.
@@ -108,7 +113,7 @@ def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same proposals each time
         model = MODELS.build(cfg.model).eval()
-        picture = torch.rand(3, *size) * 255
+        picture = torch.rand(_in_channels(model), *size) * 255
     sample = BaseDataElement(metainfo=dict(
         img_shape=size, ori_shape=size, scale_factor=(1., 1.)))
     data = model.data_preprocessor(dict(inputs=[picture], data_samples=[sample]))
@@ -135,14 +140,18 @@ def summarize(names: Sequence[str] = (),
     archs = [name for name in names if name not in configs]
     tables = [] if configs and not archs else [
         _variants(archs or list(VARIANTS), size)]
+    channels = [] if configs and not archs else [3]
     for name in configs:
-        train, deploy = count_config(load_config(name), size)
+        cfg = load_config(name)
+        channels.append(cfg.model.get('backbone', {}).get('in_channels', 3))
+        train, deploy = count_config(cfg, size)
         tables.append(markdown(
             [Path(name).stem, *_COLUMNS],
             [[part, *_cells(train[part], deploy[part])]
              for part in train if train[part].parameters]))
     padding = ', before padding' if configs else ''
-    return '\n\n'.join([*tables, f'Input 3x{_by(size)}{padding}. GMACs: 10^9 '
+    inputs = ' or '.join(_by((n, *size)) for n in dict.fromkeys(channels))
+    return '\n\n'.join([*tables, f'Input {inputs}{padding}. GMACs: 10^9 '
                         'multiply-accumulates of convolutions, linear layers '
                         'and matrix products.'])
 

@@ -259,8 +259,16 @@ def _draw_video(runner: Runner, cfg: Config, source: Path, out: Path,
 
 
 def _to_rgb(picture: torch.Tensor) -> np.ndarray:
-    """Map (3, H, W) uint8, BGR, to (H, W, 3), RGB."""
-    return picture.flip(0).permute(1, 2, 0).contiguous().numpy()
+    """Map (C, H, W) uint8 to (H, W, 3), RGB.
+
+    Of three channels or more the first three are BGR; one is grey, of two the third
+    is black.
+    """
+    if len(picture) == 1:
+        picture = picture.expand(3, -1, -1)
+    elif len(picture) == 2:
+        picture = torch.cat([picture, torch.zeros_like(picture[:1])])
+    return picture[:3].flip(0).permute(1, 2, 0).contiguous().numpy()
 
 
 def _to_arrays(instances: Any) -> None:

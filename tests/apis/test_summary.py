@@ -117,3 +117,27 @@ def test_mistakes_end_in_one_paragraph(tmp_path, arguments, message):
     assert result.returncode == 1
     assert message in result.stdout
     assert 'Traceback' not in result.stdout
+
+
+@pytest.mark.parametrize('in_channels', [1, 4])
+def test_images_of_other_channels(in_channels, tmp_path):
+    path = tmp_path / 'channels.py'
+    path.write_text(f"""
+_base_ = '{ROOT}/configs/fastvit_sa12_shapes.py'
+data_preprocessor = dict(mean=[0.] * {in_channels}, std=[1.] * {in_channels},
+                         to_rgb=False)
+model = dict(backbone=dict(in_channels={in_channels}, arch='t8'),
+             data_preprocessor=dict(mean=[0.] * {in_channels},
+                                    std=[1.] * {in_channels}, to_rgb=False),
+             neck=dict(in_channels=384), head=dict(in_channels=768))
+""")
+    text = summarize([str(path)], (64, 64))
+    assert f'Input {in_channels}x64x64, before padding' in text
+    train, _ = count_config(load_config(path), (64, 64))
+    colour = load_config(ROOT / 'configs' / 'fastvit_sa12_shapes.py', {
+        'model.backbone.arch': 't8', 'model.neck.in_channels': 384,
+        'model.head.in_channels': 768})
+    expected = count_config(colour, (64, 64))[0]
+    stem = (in_channels - 3) * 48 * (9 + 1)  # of 3x3 and 1x1 branch
+    assert (train['backbone'].parameters - expected['backbone'].parameters) == stem
+    assert train['backbone'].macs - expected['backbone'].macs == stem * 32 * 32

@@ -2,11 +2,12 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import DefaultScope
 
 from helpers import TASKS, shapes_case
 from mmfastvit import ArgumentError, DataError
-from mmfastvit.apis.visualize import draw_ground_truth, draw_predictions
+from mmfastvit.apis.visualize import _to_rgb, draw_ground_truth, draw_predictions
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
 
@@ -108,3 +109,14 @@ def test_drawings_of_a_folder_with_a_damaged_picture(case, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         f'{name}{part}.png' for name in ('a.jpg', 'a.png', 'a_features.png', 'b')
         for part in ('', '_features')}
+
+
+@pytest.mark.parametrize('channels, shown', [
+    (1, (0, 0, 0)), (2, (None, 1, 0)), (3, (2, 1, 0)), (4, (2, 1, 0))])
+def test_pictures_of_other_channels_are_drawn(channels, shown):
+    picture = torch.randint(256, (channels, 4, 5), dtype=torch.uint8)
+    drawn = _to_rgb(picture)
+    assert drawn.shape == (4, 5, 3)
+    for i, source in enumerate(shown):
+        expected = 0 * picture[0] if source is None else picture[source]
+        assert np.array_equal(drawn[..., i], expected.numpy())
