@@ -20,17 +20,19 @@ from .damage import no_file_of_ours
 
 # Words that are none of a kind that an option takes, or are at its end.
 NUMBERS = ('-1', '0', '1', '3', '1.5', 'x', '', '1e400', 'nan', '99999999999999999999')
-PATHS = ('nowhere', '/', '.', '', '/proc/none/a.pth', 'config.py', 'model.pth',
-         'photo.png', 'pictures', 'model.onnx', 'broken.bin', 'a' * 300, '/dev/full', 'ü ö.pth',
-         'readonly/out.png', '-', '~', 'work', 'wrong.py', 'http://localhost:9/a.pth')
-SETTINGS = ('a', 'a=', '=', 'model=None', 'model.backbone=3', 'model.backbone.arch=x',
-            'model.backbone.more=1', 'model.head.num_classes=7', 'train_cfg=None',
-            'train_dataloader.batch_size=-1', 'train_dataloader.batch_size=x',
-            'optim_wrapper.optimizer.type=None', 'default_hooks.checkpoint=3',
-            'a.b.c=[1', 'model.type=Nothing', 'train_dataloader.dataset.data_root=/nowhere',
-            'model.backbone.init_cfg.checkpoint=nowhere.pth', 'default_scope=x',
-            'model.backbone.arch=sa12', 'test_dataloader=None', 'custom_imports=x',
-            'randomness.seed=-1', 'load_from=photo.png', 'work_dir=/proc/none')
+PATHS = (
+    'nowhere', '/', '.', '', '/proc/none/a.pth', 'config.py', 'model.pth', 'photo.png',
+    'pictures', 'model.onnx', 'broken.bin', 'a' * 300, '/dev/full', 'ü ö.pth', '-', '~',
+    'readonly/out.png', 'work', 'wrong.py', 'http://localhost:9/a.pth')
+SETTINGS = (
+    'a', 'a=', '=', 'model=None', 'model.backbone=3', 'model.backbone.arch=x',
+    'model.backbone.more=1', 'model.head.num_classes=7', 'train_cfg=None',
+    'train_dataloader.batch_size=-1', 'train_dataloader.batch_size=x', 'a.b.c=[1',
+    'optim_wrapper.optimizer.type=None', 'default_hooks.checkpoint=3',
+    'model.type=Nothing', 'train_dataloader.dataset.data_root=/nowhere',
+    'model.backbone.init_cfg.checkpoint=nowhere.pth', 'default_scope=x',
+    'model.backbone.arch=sa12', 'test_dataloader=None', 'custom_imports=x',
+    'randomness.seed=-1', 'load_from=photo.png', 'work_dir=/proc/none')
 CONFIGS = {
     'syntax.py': 'model = dict(', 'base.py': "_base_ = 'nowhere.py'", 'empty.py': '',
     'circle.py': "_base_ = 'circle.py'", 'name.py': 'model = undefined_name',

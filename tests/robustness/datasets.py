@@ -41,7 +41,7 @@ def world(task: str, folder: Path, good: Path) -> tuple[Path, Config]:
     cfg.train_dataloader.batch_size = 2
     cfg.default_hooks.pop('checkpoint', None)
     cfg.train_cfg.update(val_interval=1, **(
-        dict(max_iters=1) if 'max_iters' in cfg.train_cfg else dict(max_epochs=1)))
+        dict(max_iters=2) if 'max_iters' in cfg.train_cfg else dict(max_epochs=1)))
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset.data_root = str(root) + (
             '/crops' if task == 'classifier' else '/')
@@ -75,7 +75,23 @@ def coco(random: Random, folder: Path, good: Path) -> Case:
     accepts, text = random.choice(_COCO)(
         random, content, images, annotations, categories, one)
     path.write_text(json.dumps(content) if text is None else text)
-    return training(cfg, accepts, path.name)
+    return training(cfg, right_names(path) if accepts is named else accepts, path.name)
+
+
+def named(runner: Any) -> bool:
+    """Stand for ``right_names`` of the file that is changed."""
+
+
+def right_names(path: Path) -> Callable[[Any], bool]:
+    """Return whether a run trains each category of a file under its own name."""
+    categories = json.loads(path.read_text())['categories']
+
+    def right(runner: Any) -> bool:
+        dataset = runner.train_dataloader.dataset
+        names, labels = dataset.metainfo['classes'], dataset.cat2label
+        return all(category['id'] in labels and names[labels[category['id']]]
+                   == category['name'] for category in categories)
+    return right
 
 
 def _coco_text(random, content, *_):
@@ -124,7 +140,7 @@ _COCO = (
     _every(lambda a: a.pop('iscrowd'), anything),
     _every(lambda a: a.update(note='x'), anything),
     _one(lambda r, i, a, c, one: _box(one, lambda x: r.choice(
-        (math.nan, math.inf, None, 'x', 1e30)))),
+        (math.nan, math.inf, None, 'x')))),
     _one(lambda r, i, a, c, one: one.update(bbox=r.choice(
         ([], [1, 2], None, 'x', [1, 2, 3, 4, 5])))),
     _one(lambda r, i, a, c, one: one.pop(r.choice(
@@ -137,14 +153,14 @@ _COCO = (
     _one(lambda r, i, a, c, one: i.clear()),
     _one(lambda r, i, a, c, one: c.clear()),
     _one(lambda r, i, a, c, one: i.append(dict(i[0]))),
-    _one(lambda r, i, a, c, one: a.append(dict(one))),
+    _one(lambda r, i, a, c, one: a.append(dict(one)), anything),
     _one(lambda r, i, a, c, one: i[0].update(id=i[1]['id'])),
     _one(lambda r, i, a, c, one: i[0].update(file_name=r.choice(
         ('nowhere.png', '', None, 3, '../' * 30 + 'etc/passwd')))),
     _one(lambda r, i, a, c, one: i[0].pop(r.choice(('id', 'file_name')))),
     _one(lambda r, i, a, c, one: i[0].pop(r.choice(('height', 'width')))),
     _one(lambda r, i, a, c, one: i[0].update(height=r.choice((1, 0, -4, None, '64')))),
-    _one(lambda r, i, a, c, one: c.reverse(), nothing),
+    _one(lambda r, i, a, c, one: c.reverse(), named),
     _one(lambda r, i, a, c, one: c[0].update(name=r.choice(
         ('Circle', 'circel', ' circle', 'square', '', None)))),
     _one(lambda r, i, a, c, one: c[0].update(id=r.choice((2, '1', None)))),
@@ -155,7 +171,7 @@ _COCO = (
 def classes(random: Random, folder: Path, good: Path) -> Case:
     """Name other classes in the config than there are in the data."""
     task = random.choice(('retinanet', 'retinanet', 'fpn', 'classifier'))
-    _, cfg = world(task, folder, good)
+    root, cfg = world(task, folder, good)
     names = random.choice((
         CLASSES[::-1], CLASSES[:2], (*CLASSES, 'more'), ('circle'),
         ('Circle', 'square', 'triangle'), ('circle', 'square', 'triangel'),
@@ -171,23 +187,29 @@ def classes(random: Random, folder: Path, good: Path) -> Case:
         head = cfg.model[dict(retinanet='bbox_head', fpn='decode_head',
                               classifier='head')[task]]
         head.num_classes = random.choice((1, 2, 80, 0, -1))
-    return training(cfg, nothing)
+    right = right_names(root / 'annotations' / 'instances_train.json')
+    return training(cfg, right if task == 'retinanet' else nothing)
 
 
 def label_maps(random: Random, folder: Path, good: Path) -> Case:
     """Write label maps with other numbers, sizes or sorts."""
     root, cfg = world('fpn', folder, good)
     part = root / 'semantic' / random.choice(('train', 'val'))
-    change = random.choice((
-        lambda labels: (labels > 0) * 255, lambda labels: labels * 0 + 255,
-        lambda labels: labels + 200, lambda labels: labels * 80,
-        lambda labels: labels + 3, lambda labels: labels[:20], lambda labels: labels[:, :1],
-        lambda labels: np.stack([labels * 50] * 3, -1)))
+    change = random.choice((*_UNLABELLED, *_WRONG_MAPS))
     everywhere = random.random() < 0.5
     for path in sorted(part.iterdir())[:None if everywhere else 1]:
         labels = np.asarray(Image.open(path)).astype(int)
         Image.fromarray(change(labels).astype(np.uint8)).save(path)
-    return training(cfg, nothing)
+    # One picture without labels, which is what 255 means, does no harm.
+    harmless = change in _UNLABELLED and not everywhere
+    return training(cfg, anything if harmless else nothing)
+
+
+_UNLABELLED = (lambda labels: (labels > 0) * 255, lambda labels: labels * 0 + 255)
+_WRONG_MAPS = (
+    lambda labels: labels + 200, lambda labels: labels * 80, lambda labels: labels + 3,
+    lambda labels: labels[:20], lambda labels: labels[:, :1],
+    lambda labels: np.stack([labels * 50] * 3, -1))
 
 
 def files(random: Random, folder: Path, good: Path) -> Case:

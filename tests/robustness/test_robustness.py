@@ -32,12 +32,12 @@ COUNT = os.environ.get('MMFASTVIT_ROBUSTNESS_COUNT')
 
 def collect(kind: str, folder: Path) -> list[Result]:
     """Run inputs in another process, which forks for each."""
-    count = ['--count', COUNT] if COUNT else []
+    paths = [str(ROOT / 'tests'), *filter(None, [os.environ.get('PYTHONPATH')])]
     done = subprocess.run(
         [sys.executable, '-m', 'robustness', kind, '--seed', SEED, '--out', folder,
-         *count], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(
-            [str(ROOT / 'tests'), *filter(None, [os.environ.get('PYTHONPATH')])])})
+         *(['--count', COUNT] if COUNT else [])],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join(paths)})
     assert done.returncode == 0, done.stdout[-3000:]
     return [Result(**json.loads(line))
             for line in (folder / f'{kind}.jsonl').read_text().splitlines()]
