@@ -182,14 +182,12 @@ def changed_backbones(random: Random, folder: Path, good: Path) -> Case:
         accepts = nothing
     elif way == 4:
         name = random.choice(keys)
-        state[name] = random.choice((state[name].flatten(), state[name][None],
-                                     torch.ones(3)))
+        state[name] = random.choice((state[name][None], torch.ones(3)))
         accepts = nothing
     else:  # two backbones
         state = {f'{part}.{key}': value for part in random.sample(
             ('backbone', 'teacher', 'student', 'ema'), 2)
             for key, value in state.items()}
-        accepts = None
     path = folder / 'backbone.pth'
     torch.save(dict(state_dict=state), path)
     model = FastViT('t8')
