@@ -129,18 +129,21 @@ def _fork(child, folder: Path, seconds: float, megabytes: float) -> tuple[str, s
                     usage.ru_maxrss * 1024))
             exceeded = bounds and bounds.exceeded()
             if exceeded:
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 return exceeded
             time.sleep(_LOOK_S)
     finally:
         os.close(read)
+        with suppress(ProcessLookupError):  # what it has started itself
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _become(child, folder: Path, write: int) -> None:
     """Be the child; never return."""
     code = 1
     try:
+        os.setsid()
         os.chdir(folder)
         silent = os.open(os.devnull, os.O_WRONLY)
         for descriptor in (1, 2):  # the judge keeps what an input prints

@@ -53,7 +53,7 @@ def test_outcomes(kind, tmp_path, record_property):
     if kind in ('exported', 'command_lines'):
         for library in LIBRARIES:
             pytest.importorskip(library)
-    results = collect(kind, Path(OUT, kind) if OUT else tmp_path)
+    results = collect(kind, Path(OUT, kind).resolve() if OUT else tmp_path)
     text = f'{table({kind: results})}\n\n{failures({kind: results})}'
     record_property('robustness', text)
     counts = Counter(result.outcome for result in results)
