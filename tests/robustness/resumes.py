@@ -69,7 +69,7 @@ def odd_optimizer(random: Random, folder: Path, good: Path) -> Case:
     key = random.choice(list(states))
     states[key]['momentum_buffer'] = random.choice((
         torch.ones(7), torch.full_like(states[key]['momentum_buffer'], float('nan')),
-        None, 'x', []))
+        'x', []))
     return resuming(content, folder, nothing)
 
 
