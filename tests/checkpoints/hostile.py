@@ -134,6 +134,7 @@ def write_zip(path: Path, pickled: bytes, **kwargs) -> None:
     with zipfile.ZipFile(path, 'w', **kwargs) as archive:
         archive.writestr('archive/data.pkl', b'\x80\2' + pickled + b'.')
         archive.writestr('archive/data/0', bytes(16))
+        archive.writestr('archive/version', b'3\n')  # torch.load asks for it
 
 
 def write_legacy(path: Path, pickled: bytes, keys: list = (), data: bytes = b''):
