@@ -147,13 +147,23 @@ def _items(runner: Runner, cfg: Config, source: str | None, num_pictures: int | 
     paths = _pictures(Path(source))[:num_pictures]
     for path, name in zip(track(paths, 'Drawing'), _names(paths, features)):
         try:
-            _read(path)  # says what is wrong, as the pipeline does not
+            item = _prepare(path, pipeline)
         except DataError as error:
             if len(paths) == 1:
                 raise
             damaged.append(str(error))
             continue
-        yield name, path, pipeline(dict(img_path=str(path), img_id=0))
+        yield name, path, item
+
+
+def _prepare(path: Path, pipeline: Compose) -> dict:
+    """Return what the test pipeline makes of a picture."""
+    height, width = _read(path).shape[:2]  # says what is wrong, as the pipeline does not
+    try:
+        return pipeline(dict(img_path=str(path), img_id=0))
+    except Exception as error:  # OpenCV's, of sides that become 0
+        raise DataError(f'The test pipeline cannot prepare {path}, {width} x {height}: '
+                        f'{error} Crop it to another shape.') from error
 
 
 def _names(paths: list[Path], features: bool) -> list[str]:
@@ -193,8 +203,10 @@ def _draw(visualizer: Visualizer, picture: np.ndarray, sample: BaseDataElement,
           out_file: Path, draw_pred: bool = True) -> None:
     """Draw one picture with the visualiser of its toolbox."""
     if hasattr(visualizer, 'visualize_cls'):
-        # Its text has a fixed size, for which small pictures leave no room.
-        small = dict(resize=320) if min(picture.shape[:2]) < 320 else {}
+        # Its text has a fixed size, for which small pictures leave no room. The shorter
+        # side becomes 320: a line's other side would become a million.
+        short, long = sorted(picture.shape[:2])
+        small = dict(resize=320) if short < 320 and long <= 16 * short else {}
         visualizer.visualize_cls(picture, sample, draw_pred=draw_pred,
                                  out_file=str(out_file), **small)
     else:

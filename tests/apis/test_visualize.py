@@ -86,6 +86,19 @@ def test_what_cannot_be_read(case, tmp_path, name, content, message):
     assert not (tmp_path / 'out').exists() or not list((tmp_path / 'out').iterdir())
 
 
+def test_pictures_that_become_nothing(case, tmp_path):
+    """A line as small as the config makes pictures has no pixel left."""
+    cfg, checkpoint, _ = case
+    path = tmp_path / 'line.png'
+    cv2.imwrite(str(path), np.zeros((1, 2560, 3), np.uint8))
+    try:
+        drawn, = draw_predictions(cfg, checkpoint, tmp_path / 'out', path)
+    except DataError as error:
+        assert 'line.png, 2560 x 1: ' in str(error) and 'Crop it' in str(error)
+    else:  # the classifier's pipeline does not keep the ratio
+        assert drawn.exists()
+
+
 def test_sources_are_never_replaced(case, tmp_path):
     cfg, checkpoint, root = case
     for source in (root / 'val', root / 'val' / '000001.png'):
