@@ -25,6 +25,7 @@ from .case import CANARY, CRASH, EXECUTED, HANG, MEMORY, Kind
 from .judge import judge
 
 _LOOK_S = 0.005
+_KILLED = f'signal {signal.SIGKILL:d}'
 _WAITING = 8  # times the processor's seconds, on a clock: other programs run, too
 
 
@@ -72,7 +73,6 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
     for index in indices:
         damage = kind.damages[index % len(kind.damages)]
         own = folder / f'{index:05d}'
-        own.mkdir()
 
         def child(report, index=index, damage=damage, own=own):
             random = Random(f'{name} {seed} {index}')
@@ -82,7 +82,12 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
             report(f'ready {rss} {time.process_time()}')
             report(json.dumps(judge(case, own)))
 
-        outcome, words = _fork(child, own, kind.seconds, kind.megabytes)
+        for _ in range(3):
+            own.mkdir()
+            outcome, words = _fork(child, own, kind.seconds, kind.megabytes)
+            if words != _KILLED:
+                break
+            shutil.rmtree(own)  # the machine was out of memory, maybe by others
         if (own / CANARY).exists():
             outcome = EXECUTED
         yield Result(index, damage.__name__.replace('_', ' '), outcome, words)
@@ -98,7 +103,9 @@ def _prepare(kind: Kind, good: Path) -> None:
         kind.prepare(good)
         modules.write_text(json.dumps(list(sys.modules)))
 
-    _fork(child, good, 0, 0)
+    outcome, words = _fork(child, good, 0, 0)
+    if outcome:
+        raise BrokenAdversary(words)
     for module in json.loads(modules.read_text()):
         with suppress(Exception):  # some exist only in a run
             importlib.import_module(module)
@@ -149,7 +156,7 @@ def _become(child, folder: Path, write: int) -> None:
         for descriptor in (1, 2):  # the judge keeps what an input prints
             os.dup2(silent, descriptor)
         with open('/proc/self/oom_score_adj', 'w') as file:
-            file.write('1000')  # should it swell too fast, it is the one to die
+            file.write('100')  # should it swell too fast, it is the one to die
         child(lambda text: os.write(write, f'{text}\n'.encode()))
         code = 0
     except BaseException:
@@ -191,7 +198,8 @@ class _Bounds:
 
 def _outcome(text: bytes, status: int, swollen: bool | None) -> tuple[str, str]:
     lines = text.decode(errors='replace').splitlines()
-    if os.WIFSIGNALED(status) and swollen is not None:
+    if os.WIFSIGNALED(status) and (swollen is not None
+                                   or os.WTERMSIG(status) == signal.SIGKILL):
         return CRASH, f'signal {os.WTERMSIG(status)}'
     if os.waitstatus_to_exitcode(status):
         raise BrokenAdversary(text.decode(errors='replace') or f'status {status}')
