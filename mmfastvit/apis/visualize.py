@@ -158,7 +158,7 @@ def _items(runner: Runner, cfg: Config, source: str | None, num_pictures: int | 
 
 def _prepare(path: Path, pipeline: Compose) -> dict:
     """Return what the test pipeline makes of a picture."""
-    height, width = _read(path).shape[:2]  # says what is wrong, as the pipeline does not
+    height, width = _read(path).shape[:2]  # says what is wrong
     try:
         return pipeline(dict(img_path=str(path), img_id=0))
     except Exception as error:  # OpenCV's, of sides that become 0
