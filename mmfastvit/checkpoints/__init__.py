@@ -1,6 +1,8 @@
 """Checkpoint files, which are untrusted, and networks that they have to fill.
 
-``unpickle.py`` and ``read.py`` turn a file into tensors and execute nothing,
+``read.py`` turns a file into tensors and executes nothing: ``archive.py`` reads the
+zip, ``unpickle.py`` the pickle, ``stand_ins.py`` says what it may build, ``limits.py``
+how much. ``fit.py`` compares tensors with a network,
 ``family.py`` says what a family of networks brings, ``load.py`` fills a backbone,
 ``whole_model.py`` a detector, ``work_dir.py`` finds a run's latest file.
 """
