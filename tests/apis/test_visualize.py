@@ -1,4 +1,6 @@
 """Pictures are drawn for all three toolboxes, from data sets and files."""
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -28,10 +30,13 @@ def shape(path):
     return picture.shape[:2]
 
 
-def test_test_pictures_and_features(case, tmp_path):
+def test_test_pictures_and_features(case, tmp_path, capfd):
     cfg, checkpoint, _ = case
+    before = set(Path(cfg.work_dir).rglob('*'))
     files = draw_predictions(cfg, checkpoint, tmp_path, num_pictures=1,
                              features=True)
+    assert set(Path(cfg.work_dir).rglob('*')) == before
+    assert f'{checkpoint}: ' in ''.join(capfd.readouterr())  # it says what it read
     assert files == sorted(tmp_path.iterdir()) and len(files) == 2
     assert files[1].stem == f'{files[0].stem}_features'
     height, width = shape(files[1])

@@ -1,4 +1,5 @@
 """A model and data that train in a second, for tests of what surrounds training."""
+import copy
 import random
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def toy_config(work_dir, **changes) -> Config:
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
         custom_hooks=[dict(type='FailWhileSaving')], log_level='WARNING',
         randomness=dict(seed=0)))
-    cfg.merge_from_dict(changes)
+    cfg.merge_from_dict(copy.deepcopy(changes))  # which it empties
     toy_config.count = getattr(toy_config, 'count', 0) + 1
     # MMEngine keeps one message hub of each name.
     cfg.experiment_name = f'{Path(work_dir).name}_{toy_config.count}'
