@@ -368,7 +368,7 @@ def test_files_of_label_maps(root):
 
 def test_settings_that_a_data_set_refuses(shapes):
     cfg = config(shapes, 'seg', **{DATA + 'metainfo.classes': ('ground', 'shape')})
-    assert f'{DATA[:-1]} does not fit BaseSegDataset' in refused(cfg)
+    assert f'{DATA[:-1]}: BaseSegDataset refuses its settings' in refused(cfg)
 
 
 def test_a_picture_that_a_camera_turned(root):
@@ -398,7 +398,9 @@ def test_folders_of_classes(root):
     message = refused(config(root, 'cls', **swapped))
     assert "classes=('circle', 'square', 'triangle')" in message
     (crops / 'train' / '.ipynb_checkpoints').mkdir()
-    assert '.ipynb_checkpoints would be a class' in refused(config(root, 'cls'))
+    message = refused(config(root, 'cls'))
+    assert '.ipynb_checkpoints would be a class, too: remove it.' in message
+    assert 'Write' not in message
     (crops / 'train' / '.ipynb_checkpoints').rmdir()
     for path in (crops / 'train' / 'square').iterdir():
         path.unlink()

@@ -89,8 +89,8 @@ def check_heads(numbers: dict[str, int], count: int, what: str,
         settings = ', '.join(f'{key}={number}' for key, number in wrong.items())
         options = ' '.join(f'{key}={count}' for key in wrong)
         raise ArgumentError(
-            f'The config says {settings}, but {what}. Write --cfg-options {options}. '
-            + (OPT_OUT if min(wrong.values()) > count else ''))
+            f'The config says {settings}, but {what}. Write --cfg-options {options}.'
+            + (f' {OPT_OUT}' if min(wrong.values()) > count else ''))
 
 
 def _each(value: Any, key: str) -> list[tuple[str, dict]]:

@@ -1,5 +1,6 @@
 """MMPretrain's ImageNet and CustomDataset: folders or lists, classes and heads."""
 import os
+from typing import Any
 
 from mmengine.config import Config
 
@@ -70,7 +71,7 @@ def _check_folders(data: DataSet, folders: list[str]) -> None:
             f'{where} has {len(folders)} folders of classes, '
             f'{_some(folders)}, and '
             + ('metainfo.classes names ' if own else 'the data set itself knows ')
-            + f'{len(classes)}. {advice}Write {_line(folders)}')
+            + f'{len(classes)}. {advice or "Write " + _line(folders)}')
     by_name = sorted(str(name).casefold() for name in classes or ())
     if (by_name == sorted(name.casefold() for name in folders)
             and [str(name).casefold() for name in classes]
@@ -98,7 +99,7 @@ def _line(folders: list[str]) -> str:
     return 'metainfo=dict(classes=(...)) with the folders\' names, sorted'
 
 
-def _has_picture(folder: str, built) -> bool:
+def _has_picture(folder: str, built: Any) -> bool:
     return any(built.is_valid_file(name) and not name.startswith('.')
                for _, _, files in os.walk(folder) for name in files)
 
@@ -106,7 +107,7 @@ def _has_picture(folder: str, built) -> bool:
 def _check_list(data: DataSet, heads: dict[str, int]) -> None:
     path, classes = data.built.ann_file, data.built.CLASSES
     count = len(classes) if classes else min(heads.values(), default=None)
-    pictures, largest = [], -1
+    pictures = []
     try:
         with open(path) as file:
             lines = file.read().splitlines()
@@ -127,7 +128,6 @@ def _check_list(data: DataSet, heads: dict[str, int]) -> None:
                    if count is not None else 'Labels begin at 0')
                 + '. Mend the line, or name all classes in '
                 f'{data.key}.metainfo.classes and num_classes.')
-        largest = max(largest, label)
         pictures.append(os.path.join(data.built.img_prefix, name))
     if not pictures:
         raise DataError(f'{path} is empty; it has the name of a picture, a space and '

@@ -36,7 +36,7 @@ def check(data: DataSet, cfg: Config, alone: bool) -> None:
     classes = data.built.metainfo.get('classes') or ()
     own = 'metainfo' in data.node and 'classes' in data.node['metainfo']
     _check_classes(data.key, path, facts, tuple(classes),
-                   '' if own else f'{type_name(data.node)}\'s own, as ')
+                   'the config\'s' if own else f'{type_name(data.node)}\'s own')
     names.check_heads(
         names.heads(cfg), len(classes),
         f'{data.key}.metainfo.classes has {len(classes)}, as {path} does')
@@ -66,11 +66,12 @@ def _check_classes(key: str, path: str, facts: CocoFacts, classes: tuple[str, ..
         kept = [name for name in facts.categories if name in wanted]
         many = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
         raise ArgumentError(
-            f'{setting} ({whose}the config says) names {missing[0]!r}{many}, which '
+            f'{setting} ({whose}) names {missing[0]!r}{many}, which '
             f'{path} does not have'
             + (f'; did you mean {found!r}? ' if found else '. ')
             + 'Without it all later classes would get other labels. Write '
-            + _line(kept if kept and not whose else facts.categories))
+            + _line(kept if kept and len(missing) < len(classes) / 2
+                    else facts.categories))
     kept = [name for name in facts.categories if name in classes]
     if kept != list(classes):
         i = next(i for i, name in enumerate(classes) if name != kept[i])

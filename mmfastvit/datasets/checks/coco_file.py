@@ -115,12 +115,12 @@ def _parse(path: str, raw: bytes) -> dict[str, list[dict]]:
             lacking = [key for key in keys if not isinstance(item, dict)
                        or key not in item]
             if lacking:
-                advice = ('; it is the box\'s width times its height, or the mask\'s '
-                          'number of pixels' if lacking[0] == 'area' else '')
+                advice = (': the box\'s width times its height, or the mask\'s number '
+                          'of pixels' if lacking[0] == 'area' else '')
                 shown = (f' (id {item["id"]})'
                          if isinstance(item, dict) and 'id' in item else '')
                 raise DataError(f'{path}: {name}[{i}]{shown} has no {lacking[0]!r}. '
-                                f'MMDetection needs it: write it{advice}.')
+                                f'MMDetection needs it. Write it{advice}.')
         _check_ids(path, name, items)
         found[name] = items
     return found

@@ -73,8 +73,8 @@ def find_sets(cfg: Config, split: str) -> list[DataSet]:
                 built = cls(**options)
             except (ValueError, AssertionError) as error:
                 raise ArgumentError(
-                    f'{key} does not fit {cls.__name__}, whose data set it is: '
-                    f'{error}. Change the setting.') from error
+                    f'{key}: {cls.__name__} refuses its settings, because '
+                    f'{str(error).rstrip(".")}. Change them.') from error
             except Exception:
                 continue
         found.append(DataSet(key, split, node, kind, built))
