@@ -43,6 +43,7 @@ class Case:
         untold: Whether no checksum tells this damage, so that a wrong result is
             nobody's fault.
         refusable: Whether it may be refused.
+        about: What was chosen, for who reads of a failure.
         kept: Whether what a refusal must leave alone is as it was.
     """
 
@@ -51,6 +52,7 @@ class Case:
     names: Sequence[str] = ()
     untold: bool = False
     refusable: bool = True
+    about: str = ''
     kept: Callable[[], bool] = lambda: True
 
 
@@ -65,7 +67,7 @@ class Kind:
     Attributes:
         prepare: Writes good inputs into a folder, once.
         damages: Take turns; each is a row of the table, by its name.
-        count: Inputs by default, for about a minute.
+        count: Inputs by default, for some minutes at most.
         seconds: More of the processor's, and it hangs.
         megabytes: More than before, and it is swollen.
     """

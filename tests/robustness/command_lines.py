@@ -177,7 +177,6 @@ def calling(tool: str, words: list[str], folder: Path, good: Path) -> Case:
             copy(path, folder / path.name)
     (folder / 'broken.bin').write_bytes(no_file_of_ours(Random(repr(words))))
     (folder / 'readonly').mkdir(mode=0o500)
-    (folder / 'command.txt').write_text(f'{tool} {words!r}')
     before = _hashes(folder)
 
     def run() -> None:
@@ -188,7 +187,8 @@ def calling(tool: str, words: list[str], folder: Path, good: Path) -> Case:
     def unchanged() -> bool:
         return _hashes(folder) == before
 
-    return Case(run, lambda result: unchanged(), kept=unchanged)
+    return Case(run, lambda result: unchanged(), kept=unchanged,
+                about=f'{tool} {" ".join(words)}')
 
 
 def _hashes(folder: Path) -> dict[str, str]:

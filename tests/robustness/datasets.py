@@ -51,8 +51,9 @@ def world(task: str, folder: Path, good: Path) -> tuple[Path, Config]:
     return root, cfg
 
 
-def training(cfg: Config, accepts: Callable[[Any], bool], *names: str) -> Case:
-    return Case(lambda: train(cfg), accepts, names)
+def training(cfg: Config, accepts: Callable[[Any], bool], *names: str,
+             about: str = '') -> Case:
+    return Case(lambda: train(cfg), accepts, names, about=about)
 
 
 def both(cfg: Config) -> list[Any]:
@@ -68,14 +69,18 @@ def coco(random: Random, folder: Path, good: Path) -> Case:
     root, cfg = world('retinanet', folder, good)
     split = random.choice(('train', 'train', 'val'))
     path = root / 'annotations' / f'instances_{split}.json'
-    content = json.loads(path.read_text())
+    good_text = path.read_text()
+    content = json.loads(good_text)
     images, annotations, categories = (content[key] for key in (
         'images', 'annotations', 'categories'))
     one = random.choice(annotations)
     accepts, text = random.choice(_COCO)(
         random, content, images, annotations, categories, one)
-    path.write_text(json.dumps(content) if text is None else text)
-    return training(cfg, right_names(path) if accepts is named else accepts, path.name)
+    text = json.dumps(content) if text is None else text
+    path.write_text(text)
+    start = len(os.path.commonprefix([text, good_text]))
+    return training(cfg, right_names(path) if accepts is named else accepts, path.name,
+                    about=f'{path.name} at {start}: {text[max(0, start - 40):][:80]}')
 
 
 def named(runner: Any) -> bool:
@@ -188,7 +193,8 @@ def classes(random: Random, folder: Path, good: Path) -> Case:
                               classifier='head')[task]]
         head.num_classes = random.choice((1, 2, 80, 0, -1))
     right = right_names(root / 'annotations' / 'instances_train.json')
-    return training(cfg, right if task == 'retinanet' else nothing)
+    return training(cfg, right if task == 'retinanet' else nothing,
+                    about=f'{task}: {names}, or the number of classes')
 
 
 def label_maps(random: Random, folder: Path, good: Path) -> Case:
@@ -202,7 +208,8 @@ def label_maps(random: Random, folder: Path, good: Path) -> Case:
         Image.fromarray(change(labels).astype(np.uint8)).save(path)
     # One picture without labels, which is what 255 means, does no harm.
     harmless = change in _UNLABELLED and not everywhere
-    return training(cfg, anything if harmless else nothing)
+    return training(cfg, anything if harmless else nothing,
+                    about=f'{path}: {np.unique(change(labels).astype(np.uint8))}')
 
 
 _UNLABELLED = (lambda labels: (labels > 0) * 255, lambda labels: labels * 0 + 255)
@@ -237,5 +244,5 @@ def files(random: Random, folder: Path, good: Path) -> Case:
     return training(cfg, anything)  # it may not have been read in the only step
 
 
-KIND = Kind(prepare, (coco, coco, coco, classes, label_maps, files), count=48,
+KIND = Kind(prepare, (coco, coco, coco, classes, label_maps, files), count=36,
             seconds=60, megabytes=3000)

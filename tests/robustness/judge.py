@@ -36,7 +36,9 @@ def judge(case: Case, folder: Path) -> tuple[str, str]:
     """Return what came of an input, and the words that go with it."""
     with _output(folder / 'output.txt'), _watch(folder) as executed:
         outcome, words = _run(case, folder)
-    return (EXECUTED, executed[0]) if executed else (outcome, words)
+    if executed:
+        outcome, words = EXECUTED, executed[0]
+    return outcome, f'[{case.about}] {words}' if case.about else words
 
 
 def _run(case: Case, folder: Path) -> tuple[str, str]:
