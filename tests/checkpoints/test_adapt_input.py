@@ -48,7 +48,8 @@ def test_as_timm_adapts_it(tmp_path, in_channels):
 
 def test_only_on_request(colour):
     _, path = colour
-    with pytest.raises(CheckpointError, match='images of 3 channels.*adapt_input=True'):
+    with pytest.raises(CheckpointError,
+                       match='3 channels, the network for 4: .*adapt_input=True'):
         load_pretrained(FastViT('t8', 4), path)
     report = load_pretrained(FastViT('t8'), path, adapt_input=True)
     assert not report.adapted and 'adapted' not in str(report)

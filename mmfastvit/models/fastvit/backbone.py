@@ -231,7 +231,7 @@ class FastViT(BaseModule):
             self.init_cfg = init_cfg
         for cfg in pretrained:
             load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'),
-                            cfg.get('adapt_input', False))
+                            adapt_input=cfg.get('adapt_input', False))
 
     def train(self, mode: bool = True) -> 'FastViT':
         """Set the mode, keeping frozen stages and, if asked, norms in eval."""

@@ -84,11 +84,11 @@ class FastViTWeights:
         if names[0] != names[1]:
             return (f'the file holds {names[0]}, the network is {names[1]}: change '
                     'arch, or the file')
-        stem_in = [state[key].shape[1] for state in (weights, expected)
-                   for key in _STEM if key in state]
-        if len(set(stem_in)) > 1:
-            return (f'the file is for images of {stem_in[0]} channels, the network '
-                    f'for {stem_in[1]}: change in_channels, or adapt the stem, with '
+        of_file, of_network = ([state[key].shape[1] for key in _STEM if key in state]
+                               for state in (weights, expected))
+        if of_file and of_network and of_file[0] != of_network[0]:
+            return (f'the file is for images of {of_file[0]} channels, the network '
+                    f'for {of_network[0]}: change in_channels, or adapt the stem, with '
                     'adapt_input=True beside the checkpoint in init_cfg')
         return 'the file is incomplete, or its network was modified'
 
