@@ -10,10 +10,12 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mmfastvit.checkpoints.fit import describe_misfit
 from mmfastvit.checkpoints.whole_model import fitting_weights
@@ -151,9 +153,37 @@ def _check_optimizer(state: dict, wrapper: Any) -> None:
     if not isinstance(kept, dict) or not all(
             isinstance(values, dict) for values in kept.values()):
         raise _Unfit('has an optimizer without state')
+    _check_moments(kept, wrapper.optimizer)
     if 'loss_scaler' in expected and not _is_like(
             state.get('loss_scaler', {}), expected['loss_scaler']):
         raise _Unfit('has a scale of the loss that is none')
+
+
+def _check_moments(kept: dict, optimizer: Optimizer) -> None:
+    """Hold an optimizer's momentum against the parameters that it belongs to."""
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
+    # Others may keep matrices, or lists.
+    is_torchs = type(optimizer).__module__.startswith('torch.optim')
+    for i, values in kept.items():
+        if type(i) is not int or not 0 <= i < len(parameters):
+            raise _Unfit(f'has an optimizer with a parameter {i!r}')
+        for name, value in values.items():
+            if is_torchs and not (value is None or isinstance(value, (Number, Tensor))):
+                raise _Unfit(f'has a {type(value).__name__} as {name} of its optimizer')
+            if not isinstance(value, Tensor):
+                continue
+            if not value.isfinite().all():
+                raise _Unfit(f'has NaN or infinity as {name} of its optimizer')
+            if is_torchs and not _broadcasts(value.shape, parameters[i].shape):
+                raise _Unfit(f'has {name} {tuple(value.shape)} for a parameter '
+                             f'{tuple(parameters[i].shape)}')
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    try:
+        return torch.broadcast_shapes(shape, to) == to
+    except RuntimeError:
+        return False
 
 
 def _check_schedulers(found: Any, schedulers: Any) -> None:

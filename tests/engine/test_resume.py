@@ -188,6 +188,11 @@ def keep(count):
     (lambda c: c['optimizer']['param_groups'][0]['params'].pop(), 'other groups'),
     (lambda c: c['optimizer'].update(state=3), 'without state'),
     (lambda c: c['optimizer'].update(step=3), 'optimizer that is none'),
+    (lambda c: c['optimizer']['state'].update({99: {}}), 'a parameter 99'),
+    *((lambda c, value=value: c['optimizer']['state'][0].update(momentum_buffer=value),
+       message) for value, message in (
+        (torch.ones(7), r'momentum_buffer \(7,\) for'), ('x', 'a str as momentum'),
+        (torch.tensor(float('nan')), 'NaN or infinity as momentum'))),
     (lambda c: c['meta'].update(epoch='1'), 'meta.epoch'),
     (lambda c: c['meta'].update(iter=-1), 'meta.iter'),
     (lambda c: c['meta'].update(seed=[1]), 'meta.seed'),
@@ -199,7 +204,7 @@ def keep(count):
      'best checkpoint'),
     (lambda c: c['message_hub']['runtime_info'].update(best_score='1'), 'best score'),
     (lambda c: vars(c['message_hub']['log_scalars']['train/loss']).update(
-        _log_history='abc'), 'log of train/loss'),
+        _log_history=np.ones((2, 2))), 'log of train/loss'),
 ])
 def test_what_a_run_would_not_save_is_refused(whole, ready, tmp_path, change, message):
     path = rewritten(whole, tmp_path / 'changed.pth', change)

@@ -10,7 +10,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from mmfastvit.checkpoints.load import load_weights
+from mmfastvit.checkpoints.whole_model import load_weights
 
 from . import opcodes, weights
 from .case import Case, Kind, nothing
