@@ -204,7 +204,7 @@ def keep(count):
      'best checkpoint'),
     (lambda c: c['message_hub']['runtime_info'].update(best_score='1'), 'best score'),
     (lambda c: vars(c['message_hub']['log_scalars']['train/loss']).update(
-        _log_history=np.ones((2, 2))), 'log of train/loss'),
+        _log_history=np.ones((2, 2))), 'no list of numbers'),
 ])
 def test_what_a_run_would_not_save_is_refused(whole, ready, tmp_path, change, message):
     path = rewritten(whole, tmp_path / 'changed.pth', change)
