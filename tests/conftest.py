@@ -1,6 +1,7 @@
 import copy
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def shapes(tmp_path_factory):
     """A tiny generated data set."""
     return generate_shapes(tmp_path_factory.mktemp('data') / 'shapes', ShapesSpec(
         num_train=6, num_val=2, image_size=64))
+
+
+@pytest.fixture
+def root(shapes, tmp_path):
+    """A copy of the shapes, to be damaged."""
+    return shutil.copytree(shapes, tmp_path / 'shapes')
 
 
 def shared(*parts: str) -> Path:

@@ -91,7 +91,7 @@ def _meta(meta: dict) -> dict[str, Any]:
 
 
 def _message_hub(hub: dict) -> dict[str, dict]:
-    """Return the log, rebuilt from its numbers, and what hooks noted."""
+    """Return the log, which the reader built from numbers, and what hooks noted."""
     parts = {name: hub.get(name)
              for name in ('log_scalars', 'runtime_info', 'resumed_keys')}
     for name, part in parts.items():
@@ -111,23 +111,11 @@ def _message_hub(hub: dict) -> dict[str, dict]:
                 raise _Unfit(f'has {value!r} as its best checkpoint')
         elif name.startswith('best_score') and not isinstance(value, Number):
             raise _Unfit(f'has {value!r} as its best score')
-    scalars = {name: _history(name, value)
-               for name, value in parts['log_scalars'].items()
+    scalars = {name: value for name, value in parts['log_scalars'].items()
                if isinstance(value, HistoryBuffer)}
     return dict(log_scalars=scalars, runtime_info=infos, resumed_keys={
         name: bool(value) for name, value in parts['resumed_keys'].items()
         if name in scalars or name in infos})
-
-
-def _history(name: str, history: HistoryBuffer) -> HistoryBuffer:
-    inside = vars(history)
-    values, counts = (inside.get(f'_{what}_history') for what in ('log', 'count'))
-    if not (isinstance(values, np.ndarray) and isinstance(counts, np.ndarray)
-            and values.ndim == 1 and values.shape == counts.shape
-            and values.dtype.kind in 'fiub' and counts.dtype.kind in 'fiub'):
-        raise _Unfit(f'has a log of {name} that is no numbers')
-    _check_count(inside.get('max_length'), f'the length of {name}')
-    return HistoryBuffer(np.array(values), np.array(counts), inside['max_length'])
 
 
 def _check_optimizer(state: dict, wrapper: Any) -> None:

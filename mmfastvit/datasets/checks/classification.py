@@ -82,11 +82,13 @@ def _check_folders(data: DataSet, folders: list[str]) -> None:
             f'names would be wrong. Write {_line(folders)}')
     empty = [name for name in folders
              if not _has_picture(os.path.join(built.img_prefix, name), built)]
-    if len(empty) == len(folders) or empty and data.split == 'train':
+    # One that the config names may be empty: MMPretrain warns of it.
+    if len(empty) == len(folders) or (empty and data.split == 'train'
+                                      and classes is None):
         raise DataError(
-            f'{where} has {len(empty)} folders without pictures, the first is '
-            f'{empty[0]}. {advice}Put pictures there, or remove the folder; names end '
-            f'in {", ".join(sorted(built.extensions))}.')
+            f'{where} has folders without pictures, {len(empty)} of {len(folders)}: '
+            f'{_some(empty)}. {advice}Put pictures there, or remove the folders; '
+            f'pictures end in {", ".join(sorted(built.extensions))}.')
 
 
 def _some(folders: list[str]) -> str:

@@ -144,8 +144,8 @@ def _check_labels(data: DataSet, ignored: int, count: int,
     present = {int(value) for _, values in found for value in values}
     if not present:
         return
-    where = (f'{data.built.data_prefix["seg_map_path"]}, of {data.key} ({len(found)} of '
-             'its maps were read)')
+    where = (f'{data.built.data_prefix["seg_map_path"]}, of {data.key} '
+             f'({len(found)} of its maps were read)')
     allowed = {ignored} if data.split == 'train' else {ignored, 255}
     learnt = set()
     for path, values in found:

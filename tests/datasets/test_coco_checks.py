@@ -1,26 +1,20 @@
-"""Data sets that do not fit their config are refused before training."""
-import copy
-import json
+"""Annotations that do not fit their config are refused before training."""
 import shutil
-from functools import cache
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from PIL import Image
 from pycocotools import mask as coco_mask
 
-from conftest import ROOT, shared
+from conftest import ROOT
+from damaged_data import DATA, NAMES, config, edit, refused
 from mmfastvit.datasets.checks import coco_file
 from mmfastvit.datasets.checks.coco_masks import decodable
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.data import check_data
-from mmfastvit.utils.errors import ArgumentError, DataError, UserError
+from mmfastvit.utils.errors import ArgumentError, DataError
 
-NAMES = {'coco': 'maskrcnn_fastvit_sa12_shapes', 'seg': 'fpn_fastvit_sa12_shapes',
-         'cls': 'fastvit_sa12_shapes'}
-DATA = 'train_dataloader.dataset.'
 NUMBERS = dict.fromkeys(['model.roi_head.bbox_head.num_classes',
                          'model.roi_head.mask_head.num_classes'], 1)
 
@@ -29,48 +23,6 @@ NUMBERS = dict.fromkeys(['model.roi_head.bbox_head.num_classes',
 def _own_scope():
     yield
     DefaultScope._instance_dict.clear()
-
-
-@pytest.fixture
-def root(shapes, tmp_path):
-    """The shapes, to be damaged."""
-    return shutil.copytree(shapes, tmp_path / 'shapes')
-
-
-@cache
-def _config(kind: str) -> Config:
-    return load_config(ROOT / 'configs' / f'{NAMES[kind]}.py')
-
-
-def config(root, kind: str, **options) -> Config:
-    """Return the config of the shapes, with the data in ``root``."""
-    for split in ('train', 'val', 'test'):
-        options.setdefault(f'{split}_dataloader.dataset.data_root',
-                           f'{root}/crops' if kind == 'cls' else f'{root}/')
-        if kind == 'coco' and split != 'train':
-            options.setdefault(f'{split}_evaluator.ann_file',
-                               f'{root}/annotations/instances_val.json')
-    cfg = copy.deepcopy(_config(kind))
-    cfg.merge_from_dict(options)
-    return cfg
-
-
-def refused(cfg: Config, *splits: str) -> str:
-    """Return the paragraph that refuses the data."""
-    with pytest.raises(UserError) as caught:
-        check_data(cfg, *splits or ('train', 'val'))
-    message = str(caught.value)
-    assert 'Traceback' not in message
-    return message
-
-
-def edit(root, change, split='train'):
-    """Change the annotation file and return its path."""
-    path = root / 'annotations' / f'instances_{split}.json'
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-    return str(path)
 
 
 @pytest.mark.parametrize('kind', NAMES)
@@ -89,22 +41,6 @@ def test_coco_passes(real_coco, name):
         if split != 'train':
             cfg[f'{split}_evaluator'].ann_file = str(real_coco / dataset.ann_file)
     check_data(cfg, 'train', 'val', 'test')
-
-
-def test_coco_as_label_maps_passes():
-    root = shared('data', 'coco_semantic')
-    names = [c['name'] for c in json.loads((root / 'classes.json').read_text())]
-    cfg = load_config(ROOT / 'configs' / 'fpn_fastvit_sa12_ade20k.py',
-                      {'model.decode_head.num_classes': len(names)})
-    for split in ('train', 'val'):
-        cfg[f'{split}_dataloader'].dataset.update(
-            type='BaseSegDataset', data_root=str(root), reduce_zero_label=False,
-            data_prefix=dict(img_path=f'img_dir/{split}',
-                             seg_map_path=f'ann_dir/{split}'),
-            metainfo=dict(classes=names))
-    check_data(cfg, 'train', 'val')
-    cfg.model.decode_head.num_classes = 4
-    assert '--cfg-options model.decode_head.num_classes=133' in refused(cfg)
 
 
 @pytest.mark.parametrize('classes, said, line', [
@@ -315,121 +251,6 @@ def test_run_lengths_are_decoded():
     mixed = decodable([encoded[2], b'', b'~~~', encoded[3], b'o' * 9, encoded[4]],
                       pixels[[2, 2, 2, 3, 2, 4]])
     assert mixed.tolist() == [True, False, False, True, False, True]
-
-
-def paint(root, change, split='train'):
-    """Change all label maps."""
-    for path in (root / 'semantic' / split).iterdir():
-        labels = np.array(Image.open(path))
-        Image.fromarray(change(labels)).save(path)
-
-
-TWO = {DATA + 'metainfo': dict(_delete_=True, classes=('ground', 'shape')),
-       'model.decode_head.num_classes': 2}
-SEGMENTATION_FAULTS = {
-    '0 and 255': (lambda m: np.where(m > 0, 255, 0).astype(np.uint8), TWO,
-                  'Write 1 instead of 255'),
-    'all 255': (lambda m: np.full_like(m, 255), {}, 'every pixel is [255]'),
-    'label 7': (lambda m: np.where(m == 3, 7, m).astype(np.uint8), {},
-                'has pixels of value 7'),
-    'from 1 on': (lambda m: m + 1, {}, 'write reduce_zero_label=True'),
-    'zero is a class': (lambda m: m, {DATA + 'reduce_zero_label': True},
-                        'Write reduce_zero_label=False'),
-    'all zero': (lambda m: 0 * m, {DATA + 'reduce_zero_label': True},
-                 'write reduce_zero_label=False'),
-    'colours': (lambda m: np.stack([m] * 3, 2), {}, '3 channels'),
-    'another size': (lambda m: m[:32], {}, '64 x 64 pixels, and its map'),
-    'two bytes': (lambda m: m.astype(np.uint16) * 256, {}, 'value 768'),
-}
-
-
-@pytest.mark.parametrize('fault', SEGMENTATION_FAULTS)
-def test_label_maps(root, fault):
-    change, options, said = SEGMENTATION_FAULTS[fault]
-    paint(root, change)
-    message = refused(config(root, 'seg', **options), 'train')
-    assert said in message and 'train' in message
-
-
-def test_files_of_label_maps(root):
-    folder = root / 'semantic' / 'train'
-    path = folder / '000003.png'
-    path.write_bytes(path.read_bytes()[:60])
-    assert str(path) in refused(config(root, 'seg'))
-    path.unlink()
-    assert f'1 of 6 pictures have no map, the first is {path}' in refused(
-        config(root, 'seg'))
-    for path in folder.iterdir():
-        path.rename(folder / f'{path.stem}_labels.png')
-    assert "seg_map_suffix='_labels.png'" in refused(config(root, 'seg'))
-    assert "img_suffix='.png'" in refused(
-        config(root, 'seg', **{DATA + 'img_suffix': '.jpg'}))
-
-
-def test_settings_that_a_data_set_refuses(shapes):
-    cfg = config(shapes, 'seg', **{DATA + 'metainfo.classes': ('ground', 'shape')})
-    assert f'{DATA[:-1]}: BaseSegDataset refuses its settings' in refused(cfg)
-
-
-def test_a_picture_that_a_camera_turned(root):
-    path = root / 'train' / '000001.png'
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new('RGB', (64, 32)).save(path, exif=exif)
-    Image.new('L', (32, 64)).save(root / 'semantic' / 'train' / path.name)
-    check_data(config(root, 'seg'), 'train')
-
-
-def image_net(root, **options):
-    return config(root, 'cls', **{DATA + 'type': 'ImageNet', DATA + 'split': 'train',
-                                  DATA + 'data_prefix': '', **options})
-
-
-def test_a_folder_of_image_net_that_is_missing(root):
-    check_data(image_net(root), 'train')
-    shutil.rmtree(root / 'crops' / 'train')
-    with pytest.raises(DataError, match='MISSING'):
-        check_data(image_net(root), 'train')
-
-
-def test_folders_of_classes(root):
-    crops = root / 'crops'
-    swapped = {DATA + 'metainfo.classes': ('square', 'circle', 'triangle')}
-    message = refused(config(root, 'cls', **swapped))
-    assert "classes=('circle', 'square', 'triangle')" in message
-    (crops / 'train' / '.ipynb_checkpoints').mkdir()
-    message = refused(config(root, 'cls'))
-    assert '.ipynb_checkpoints would be a class, too: remove it.' in message
-    assert 'Write' not in message
-    (crops / 'train' / '.ipynb_checkpoints').rmdir()
-    for path in (crops / 'train' / 'square').iterdir():
-        path.unlink()
-    assert 'without pictures, the first is square' in refused(config(root, 'cls'))
-
-
-def test_folders_that_differ_between_splits(root):
-    (root / 'crops' / 'val' / 'square').rename(root / 'crops' / 'val' / 'star')
-    cfg = config(root, 'cls')
-    for split in ('train', 'val'):
-        del cfg[f'{split}_dataloader'].dataset.metainfo
-    assert 'square, star not in both' in refused(cfg)
-    assert 'square, star not in both' in refused(cfg, 'val')
-
-
-@pytest.mark.parametrize('line, said', [
-    ('{} 7', 'has the label 7'), ('{} -1', 'has the label -1'), ('{}', 'is not the'),
-    ('{} circle', 'is not the'), ('', 'is not the'), ('gone.png 0', 'gone.png')])
-def test_lists_of_labels(root, line, said):
-    name = next((root / 'crops' / 'train').glob('*/*.png')).relative_to(root / 'crops')
-    path = root / 'crops' / 'list.txt'
-    cfg = config(root, 'cls', **{DATA + 'ann_file': 'list.txt',
-                                 DATA + 'data_prefix': ''})
-    path.write_text(f'{name} 0\n{name} 2\n')
-    check_data(cfg, 'train')
-    path.write_text(f'{name} 0\n{line.format(name)}\n{name} 1\n')
-    message = refused(cfg)
-    assert str(path) in message and said in message
-    assert 'line 2' in message or 'gone.png' in line
 
 
 def test_settings_and_data_are_told_apart(shapes, root):
