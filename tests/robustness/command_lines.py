@@ -18,6 +18,8 @@ from . import datasets, exported  # noqa: F401 - imported before the fork
 from .case import Case, Kind
 from .damage import no_file_of_ours
 
+sys.path.insert(0, str(ROOT / 'tools'))  # as Python does for a script
+
 # Words that are none of a kind that an option takes, or are at its end.
 NUMBERS = ('-1', '0', '1', '3', '1.5', 'x', '', '1e400', 'nan', '99999999999999999999')
 PATHS = (

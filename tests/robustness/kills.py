@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from mmfastvit.engine.runner import train
+from mmfastvit.utils.files import whole_file
 
 from .case import Case, Kind
 from .damage import cut
@@ -94,9 +95,12 @@ def moved(random: Random, folder: Path, good: Path) -> Case:
     work = _copy(folder, good)
     if random.random() < 0.5:
         (work / 'last_checkpoint').write_text('/nowhere/work/epoch_3.pth')
-    unfinished = work / '.unfinished-0123456789abcdef'
-    unfinished.mkdir()
-    (unfinished / 'epoch_4.pth').write_bytes(random.randbytes(1000))
+    writer = os.fork()
+    if not writer:
+        with whole_file(work / 'epoch_4.pth') as unfinished:
+            unfinished.write_bytes(random.randbytes(1000))
+            os._exit(0)
+    os.waitpid(writer, 0)
     return resuming(folder, 3)
 
 
