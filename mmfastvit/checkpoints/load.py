@@ -74,7 +74,10 @@ def load_pretrained(model: nn.Module, source: str,
         state_dict = read_state_dict(source)
     except CheckpointError as error:
         raise CheckpointError(f'{error} {_OTHER_WAYS}') from error
-    converted = family.convert(state_dict, prefix)
+    try:
+        converted = family.convert(state_dict, prefix)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source}: {error}') from error
     try:
         target = family.target(converted)
     except CheckpointError as error:

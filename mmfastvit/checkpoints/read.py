@@ -134,10 +134,10 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     """
     source, wanted = _split(str(source))
     content = load_from_path_or_url(source)
-    held = [key for key, value in content.items() if any(
-        tensor.is_floating_point()  # or it is the state of a random generator
-        for tensor in _find_weights(value).values())] if (
-            isinstance(content, dict)) else []
+    held = _held(content)
+    while wanted not in held and len(held) == 1 and _held(content[held[0]]):
+        content = content[held[0]]  # as Lightning and others nest them
+        held = _held(content)
     if wanted is not None:
         if wanted not in held:
             raise CheckpointError(
@@ -165,6 +165,15 @@ def _split(source: str) -> tuple[str, str | None]:
     if not mark or os.path.exists(Path(source).expanduser()):
         return source, None
     return place, wanted
+
+
+def _held(content: Any) -> list[Any]:
+    """Return the keys under which state dicts lie."""
+    if not isinstance(content, dict):
+        return []
+    return [key for key, value in content.items() if any(
+        tensor.is_floating_point()  # or it is the state of a random generator
+        for tensor in _find_weights(value).values())]
 
 
 def _wrapper(content: Any) -> str | None:

@@ -119,8 +119,12 @@ def twice_differentiable(backward: Callable) -> Callable:
     return run
 
 
-# Of is_grads_batched=True, which is older than torch.func.
-_is_batched = getattr(torch._C._functorch, 'is_legacy_batchedtensor', lambda x: False)
+_BATCHED = torch._C._dispatch_key_parse('Batched')
+
+
+def _is_batched(x: Tensor | None) -> bool:
+    """Whether it is of is_grads_batched=True, which is older than torch.func."""
+    return x is not None and torch._C._dispatch_keys(x).has(_BATCHED)
 
 
 def current_autocast(x: Tensor) -> Callable[[], AbstractContextManager]:
