@@ -107,3 +107,11 @@ def test_loading_refuses_them(tmp_path, name, value):
         assert_close(model.state_dict(), before, rtol=0, atol=0)
         load(model, tmp_path / 'file.pth', allow_non_finite=True)
         assert_close(model.state_dict(), weights, rtol=0, atol=0, equal_nan=True)
+
+
+def test_nested_pairs_are_told_apart(tmp_path):
+    """As Lightning nests what its module keeps."""
+    path = tmp_path / 'nested.pth'
+    torch.save(dict(state_dict=dict(model=RAW, model_ema=AVERAGED)), path)
+    assert_close(read_state_dict(path), RAW)
+    assert_close(read_state_dict(f'{path}#model_ema'), AVERAGED)
