@@ -21,8 +21,14 @@ from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.datasets.shapes import draw_scene
 from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.fastvit import find_backbone
 from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
-from mmfastvit.utils.errors import ArgumentError, CheckpointError, DataError, UserError
+from mmfastvit.utils.errors import (
+    ArgumentError,
+    CheckpointError,
+    MissingDataError,
+    UserError,
+)
 from mmfastvit.utils.files import check_targets, size_of, whole_file
 from mmfastvit_runtime import ExportedModel
 from mmfastvit_runtime.errors import first_line
@@ -93,6 +99,8 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             would replace the checkpoint or the config.
         CheckpointError: The checkpoint does not fit, or the file computes something
             else than the model.
+        DataError: The test data, whose pictures it is compared on, is damaged;
+            without any, pictures are generated.
     """
     kind = format_of(out, options.format)
     sources = [latest_checkpoint(checkpoint), cfg.filename]
@@ -102,6 +110,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     load_weights(model, checkpoint)
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
+    _check_channels(model)
     task, module = exportable(model, options.backbone_only, options.paste)
     check_options(options, kind, task, module)
     batch = 1 if task == 'detection' or is_static(options, kind) else None
@@ -192,11 +201,21 @@ def _classes(cfg: Config, checkpoint: str, model: nn.Module
                      for colour in palette[:len(classes)]]
 
 
+def _check_channels(model: nn.Module) -> None:
+    """Refuse networks for other images than the runtime reads, which is in colour."""
+    channels = getattr(find_backbone(model), 'in_channels', 3)
+    if channels != 3:
+        raise ArgumentError(
+            f'The model is for images of {channels} channels; exported files take '
+            'pictures in colour, (B, 3, H, W) uint8. Export the backbone yourself, by '
+            'torch.onnx.export(reparameterize(model.backbone), ...).')
+
+
 def _test_data(runner: Runner) -> Dataset | None:
     """Return the test data set, None where it is not there."""
     try:
         check_data(runner.cfg, 'test')
-    except DataError:
+    except MissingDataError:
         return None
     return runner.test_dataloader.dataset
 

@@ -14,7 +14,11 @@ class CheckpointError(UserError, RuntimeError):
 
 
 class DataError(UserError, OSError):
-    """A data set is not where it should be, or is where it should not."""
+    """A data set, or a picture, is not where it should be, damaged, or unusable."""
+
+
+class MissingDataError(DataError):
+    """A data set is not there."""
 
 
 class ProcessError(UserError, RuntimeError):

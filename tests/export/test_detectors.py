@@ -13,9 +13,7 @@ from helpers import (  # noqa: E402
     build_model,
     shapes_case,
 )
-from mmfastvit import (  # noqa: E402
-    ArgumentError,
-)
+from mmfastvit import ArgumentError  # noqa: E402
 from mmfastvit.export import Options, export  # noqa: E402
 from mmfastvit.export.detectors.post_processing import paste_masks  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
@@ -25,7 +23,6 @@ from mmfastvit_runtime.model import paste  # noqa: E402
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
-SLOW = pytest.mark.slow
 
 
 def test_no_detections_in_a_file(exported, tmp_path):

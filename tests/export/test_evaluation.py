@@ -8,15 +8,12 @@ from mmengine.registry import DefaultScope
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from mmfastvit import (  # noqa: E402
-    ArgumentError,
-)
+from mmfastvit import ArgumentError  # noqa: E402
 from mmfastvit.apis.evaluate import evaluate  # noqa: E402
 
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize('kind', ['maskrcnn', 'fpn', 'classifier'])

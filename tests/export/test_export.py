@@ -1,4 +1,5 @@
 """A file is kept only if it computes what PyTorch computes."""
+import copy
 
 import pytest
 import torch
@@ -7,19 +8,14 @@ from mmengine.registry import DefaultScope
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from helpers import (  # noqa: E402
-    shapes_case,
-)
-from mmfastvit import (  # noqa: E402
-    ArgumentError,
-    CheckpointError,
-)
+from helpers import shapes_case  # noqa: E402
+from mmfastvit import ArgumentError, CheckpointError, DataError  # noqa: E402
+from mmfastvit.engine.runner import build_runner  # noqa: E402
 from mmfastvit.export import Options, Quantization, export, verification  # noqa: E402
 
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
-SLOW = pytest.mark.slow
 
 
 def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
@@ -76,3 +72,25 @@ def test_what_libraries_raise_is_said(shapes, tmp_path, monkeypatch):
         export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'))
     DefaultScope._instance_dict.clear()
     assert set(tmp_path.iterdir()) == before
+
+
+def test_images_that_the_runtime_does_not_read(shapes, tmp_path):
+    cfg, _ = shapes_case('classifier', shapes, tmp_path)
+    cfg.model.backbone.in_channels = 4
+    model = build_runner(copy.deepcopy(cfg)).model
+    DefaultScope._instance_dict.clear()
+    torch.save(model.state_dict(), tmp_path / 'four.pth')
+    with pytest.raises(ArgumentError, match='images of 4 channels'):
+        export(cfg, str(tmp_path / 'four.pth'), str(tmp_path / 'model.onnx'))
+    DefaultScope._instance_dict.clear()
+    assert not (tmp_path / 'model.onnx').exists()
+
+
+def test_damaged_test_data_is_no_missing_test_data(shapes, tmp_path):
+    """For which pictures are generated."""
+    cfg, checkpoint = shapes_case('maskrcnn', shapes, tmp_path)
+    cfg.test_dataloader.dataset.ann_file = str(tmp_path / 'broken.json')
+    (tmp_path / 'broken.json').write_text('{')
+    with pytest.raises(DataError, match='broken.json'):
+        export(cfg, str(checkpoint), str(tmp_path / 'model.onnx'))
+    DefaultScope._instance_dict.clear()

@@ -9,12 +9,8 @@ from mmengine.registry import DefaultScope
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from helpers import (  # noqa: E402
-    EXPORTED_KINDS,
-)
-from mmfastvit import (  # noqa: E402
-    ArgumentError,
-)
+from helpers import EXPORTED_KINDS  # noqa: E402
+from mmfastvit import ArgumentError  # noqa: E402
 from mmfastvit.export.metadata import resize_steps  # noqa: E402
 from mmfastvit_runtime import load  # noqa: E402
 from mmfastvit_runtime.resizing import STEPS  # noqa: E402
@@ -22,7 +18,6 @@ from mmfastvit_runtime.resizing import STEPS  # noqa: E402
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize('kind', EXPORTED_KINDS)

@@ -13,12 +13,8 @@ from mmengine.registry import DefaultScope
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from helpers import (  # noqa: E402
-    shapes_case,
-)
-from mmfastvit import (  # noqa: E402
-    VARIANTS,
-)
+from helpers import shapes_case  # noqa: E402
+from mmfastvit import VARIANTS  # noqa: E402
 from mmfastvit.export import Options, export  # noqa: E402
 from mmfastvit.export.formats.torch_program import TorchProgram  # noqa: E402
 from mmfastvit_runtime import load  # noqa: E402

@@ -250,15 +250,15 @@ def two_sets(random: Random, folder: Path, good: Path) -> Case:
     """Store raw and averaged weights: whichever is taken, it is said."""
     states = {key: small(seed).state_dict() for seed, key in enumerate(random.sample(
         ('state_dict', 'model', 'state_dict_ema', 'model_ema', 'module', 'ema'), 2))}
-    if random.random() < 0.3:  # as Lightning and others nest them
-        states = dict(state_dict=states)
+    nested = random.random() < 0.3  # as Lightning and others do
 
     def told(state: State) -> bool:
         printed = output(folder)
         return any(equal(state, other) and key in printed
                    for key, other in states.items())
 
-    return loading(save(states, folder / 'both.pth'), told)
+    return loading(save(dict(state_dict=states) if nested else states,
+                        folder / 'both.pth'), told)
 
 
 KIND = Kind(prepare, (

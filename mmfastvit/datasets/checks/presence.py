@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mmfastvit.utils.errors import DataError
+from mmfastvit.utils.errors import MissingDataError
 
 
 def check_presence(split: str, key: str, node: dict) -> None:
-    """Raise :class:`DataError` if a file or folder of this setting is missing.
+    """Raise :class:`MissingDataError` if a file or folder of this setting is missing.
 
     Args:
         split: ``'train'``, ``'val'`` or ``'test'``.
@@ -25,7 +25,7 @@ def check_presence(split: str, key: str, node: dict) -> None:
 
 
 def check_paths(split: str, key: str, root: str, wanted: list[str]) -> None:
-    """Raise :class:`DataError` if one of these paths does not exist."""
+    """Raise :class:`MissingDataError` if one of these paths does not exist."""
     missing = [path for path in wanted if not Path(path).exists()]
     if not missing:
         return
@@ -37,12 +37,13 @@ def check_paths(split: str, key: str, root: str, wanted: list[str]) -> None:
         setting = f'{key}.{"data_root" if root else "ann_file"}'
         advice = ('Put or link the data set there, or name its place: '
                   f'--cfg-options {setting}=/path/to/it')
-    raise DataError(f'The {split} data is not complete. Looked under {Path.cwd()} '
-                    f'and the folders above the config for\n{layout}\n{advice}')
+    raise MissingDataError(
+        f'The {split} data is not complete. Looked under {Path.cwd()} and the folders '
+        f'above the config for\n{layout}\n{advice}')
 
 
 def check_pictures(key: str, source: str, paths: Iterable[str]) -> None:
-    """Raise :class:`DataError` if pictures are missing.
+    """Raise :class:`MissingDataError` if pictures are missing.
 
     Each folder is listed once, which is quicker than to ask for each file.
 
@@ -64,7 +65,7 @@ def check_pictures(key: str, source: str, paths: Iterable[str]) -> None:
         if name not in listed[folder]:
             missing.append(path)
     if missing:
-        raise DataError(
+        raise MissingDataError(
             f'{source}: {len(missing)} of its {count} pictures are not there, the '
             f'first is {missing[0]}. Put them there, take them out of the file, or '
             f'name their folder in {key}.data_prefix.')
