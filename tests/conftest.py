@@ -17,7 +17,9 @@ SHARED = Path(os.environ.get('MMFASTVIT_SHARED', ROOT.parent / 'shared'))
 
 def pytest_configure():
     if 'PYTEST_XDIST_WORKER' in os.environ:
-        torch.set_num_threads(1)  # the other processes use the other cores
+        # The other processes use the other cores; this, and what it starts, has one.
+        torch.set_num_threads(1)
+        os.environ['OMP_NUM_THREADS'] = '1'
 
 
 @pytest.fixture(autouse=True)

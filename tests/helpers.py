@@ -1,7 +1,6 @@
 """What several test files need."""
 import copy
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +29,6 @@ from mmfastvit.models.fastvit import VARIANTS
 ALL = list(VARIANTS)
 EXPORTED_KINDS = ['maskrcnn', 'fpn', 'classifier', 'backbone',
                   pytest.param('retinanet', marks=pytest.mark.slow)]
-ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '2'}
 # Small enough for seconds: what is tested is the plumbing.
 SMALL = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
          'train_dataloader.persistent_workers=False',
@@ -46,7 +44,7 @@ def call(tool, *arguments, cwd, timeout=300):
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / f'{tool}.py', *map(str, arguments)],
         cwd=cwd, timeout=timeout, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=ENVIRONMENT)
+        stderr=subprocess.STDOUT)
 
 
 def build(arch: str = 'sa12', double: bool = True, **kwargs) -> FastViT:

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import weakref
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -147,6 +148,8 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
     if not keep_log:
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = tempfile.mkdtemp(prefix='mmfastvit-')
+        # MMEngine gives runs of one name, which is the second, one visualiser.
+        cfg.experiment_name = Path(cfg.work_dir).name
     try:
         with cpu_processes(cfg), safe_loaders():
             runner = _Runner.from_cfg(cfg)

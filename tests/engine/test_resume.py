@@ -255,7 +255,8 @@ def test_killed_while_saving_with_one_checkpoint_kept(whole, tmp_path):
         tests=str(ROOT / 'tests' / 'engine'), work=str(work))
     process = subprocess.run(
         [sys.executable, '-c', script], timeout=300, capture_output=True, text=True,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path),
+             'OMP_NUM_THREADS': str(torch.get_num_threads())})  # which sum otherwise
     assert process.returncode == -9, process.stderr
     assert load_file(work / 'epoch_1.pth')['meta']['epoch'] == 1
     train(toy_config(work, **{'default_hooks.checkpoint.max_keep_ckpts': 1}), 'auto')

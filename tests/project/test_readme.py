@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import ROOT
-from helpers import ENVIRONMENT, SMALL, build_timm
+from helpers import SMALL, build_timm
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
 
 COMMANDS = re.findall(r'^    ((?:python|torchrun|make|mmfastvit-predict) .*)$',
@@ -85,7 +85,7 @@ def test_commands(folder):
         else:
             words[0] = sys.executable
         result = subprocess.run(
-            [*words, *options(command)], cwd=folder, env=ENVIRONMENT, text=True,
+            [*words, *options(command)], cwd=folder, text=True,
             timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert result.returncode == 0, f'{command}\n{result.stdout}'
     for path in ('pictures/data', 'pictures/test', 'pictures/val'):

@@ -64,7 +64,7 @@ def test_train_resume_test_visualize_reparameterize(tmp_path):
     ([CONFIG, '--cfg-options', 'model.backbone.arch=sa13'],
      "arch='sa13' is unknown"),
     ([COCO, '--cfg-options', 'model.backbone.init_cfg.checkpoint=nowhere.pth',
-      *data_options('data/shapes')],
+      'check_data=False', *data_options('data/shapes')],
      'there is no checkpoint file nowhere.pth'),
 ])
 def test_mistakes_end_in_one_paragraph(tmp_path, arguments, message):
