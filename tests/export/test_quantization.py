@@ -58,6 +58,7 @@ def test_fewer_bits(kind, name, dtype, exported, tmp_path):
         assert all(dims[0] > 1 for dims in scales.values())
 
 
+@SLOW
 def test_most_sensitive_layers_stay(exported, tmp_path, monkeypatch):
     """And where that does not help, nothing is written."""
     cfg, checkpoint, _, _ = exported('classifier')
