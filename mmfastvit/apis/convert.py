@@ -7,6 +7,7 @@ from torch import nn
 
 from mmfastvit.checkpoints.fit import describe_misfit, shorten
 from mmfastvit.checkpoints.read import read_state_dict
+from mmfastvit.checkpoints.save import save
 from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
 from mmfastvit.models.fastvit.key_names import convert
 from mmfastvit.models.fastvit.weights import name_variant
@@ -90,7 +91,7 @@ def convert_checkpoint(source: str, out: str,
             save_file({k: v.contiguous() for k, v in weights.items()},
                       unfinished, metadata=dict(format='pt', arch=arch))
         else:
-            torch.save(dict(state_dict=weights, meta=dict(arch=arch)), unfinished)
+            save(dict(state_dict=weights, meta=dict(arch=arch)), unfinished)
     return ConversionReport(str(source), str(out), converted.format, converted.owner,
                             converted.fused, arch, num_classes, len(weights),
                             tuple(left_out))

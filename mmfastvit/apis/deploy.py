@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmfastvit.checkpoints.save import save
 from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.engine.config import load_config
@@ -115,7 +116,7 @@ def reparameterize_checkpoint(cfg: Config, checkpoint: str, out: str,
     with whole_file(out, sources=sources) as unfinished:
         # The inferencers of all toolboxes build a model from these two alone.
         meta = dict(cfg=deploy_cfg.pretty_text, dataset_meta=dataset.metainfo)
-        torch.save(dict(state_dict=deployed.state_dict(), meta=meta), unfinished)
+        save(dict(state_dict=deployed.state_dict(), meta=meta), unfinished)
         deploy_cfg.dump(unfinished.with_suffix('.py'))
         _check_pair(unfinished, deployed, batches[0], out)
     return comparison
