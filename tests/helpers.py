@@ -3,6 +3,7 @@ import copy
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,16 @@ from mmfastvit.benchmark.weights import randomize
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.fastvit import VARIANTS
+from mmfastvit.models.fastvit.variants import resolve_arch
 
-ALL = list(VARIANTS)
+FASTVIT = ['t8', 't12', 's12', 'sa12', 'sa24', 'sa36', 'ma36']
+# MCi1 to MCi4 have what MCi0 and MCI3_KIND have, more often.
+ALL = [*FASTVIT, 'mci0', *(pytest.param(arch, marks=pytest.mark.slow)
+                           for arch in ('mci1', 'mci2', 'mci3', 'mci4'))]
+MCI3_KIND = dict(depths=(1, 1, 1, 1, 1), embed_dims=(32, 64, 128, 256, 512),
+                 mlp_ratio=2, token_mixers=('repmixer',) * 3 + ('attention',) * 2,
+                 downsample_act=True, attention_norm='LN', stem_scale=False,
+                 embedding_dims=24)
 EXPORTED_KINDS = ['maskrcnn', 'fpn', 'classifier', 'backbone',
                   pytest.param('retinanet', marks=pytest.mark.slow)]
 # Small enough for seconds: what is tested is the plumbing.
@@ -47,19 +56,34 @@ def call(tool, *arguments, cwd, timeout=300):
         stderr=subprocess.STDOUT)
 
 
-def build(arch: str = 'sa12', double: bool = True, **kwargs) -> FastViT:
+def build(arch: str | dict = 'sa12', double: bool = True, **kwargs) -> FastViT:
     model = randomize(FastViT(arch, **kwargs))
     return model.double() if double else model
 
 
-def build_timm(arch: str) -> nn.Module:
-    return randomize(timm.create_model(f'fastvit_{arch}', num_classes=7)
-                     ).double()
+def build_timm(arch: str | dict) -> nn.Module:
+    """Return timm's network of a variant, or of the kind of ``MCI3_KIND``."""
+    if isinstance(arch, str):
+        return randomize(timm.create_model(f'fastvit_{arch}', num_classes=7)).double()
+    from timm.layers import LayerNorm2d
+    from timm.models.fastvit import FastVit, RepConditionalPosEnc
+    stages = len(arch['depths'])
+    return randomize(FastVit(
+        layers=arch['depths'], token_mixers=arch['token_mixers'],
+        embed_dims=arch['embed_dims'], mlp_ratios=(arch['mlp_ratio'],) * stages,
+        downsamples=(False,) + (True,) * (stages - 1),
+        se_downsamples=(False,) * stages,
+        pos_embs=tuple(RepConditionalPosEnc if mixer == 'attention' else None
+                       for mixer in arch['token_mixers']),
+        num_classes=arch['embedding_dims'], lkc_use_act=True,
+        norm_layer=partial(LayerNorm2d, eps=1e-5), stem_use_scale_branch=False,
+    )).double()
 
 
-def twin_of(timm_model: nn.Module, arch: str) -> FastViT:
-    """Return our FastViT with timm's weights, copied by our key conversion."""
-    model = FastViT(arch, out_norm_cfg=None).double()
+def twin_of(timm_model: nn.Module, arch: str | dict) -> FastViT:
+    """Return our FastViT, all stages, with timm's weights, by our key conversion."""
+    stages = len(resolve_arch(arch).depths)
+    model = FastViT(arch, out_indices=range(stages), out_norm_cfg=None).double()
     model.load_state_dict(convert_state_dict(timm_model.state_dict()))
     return model
 
@@ -138,7 +162,8 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
     cfg = load_config(ROOT / 'configs' / name)
     init_default_scope(cfg.default_scope)
     from mmengine.registry import MODELS
-    cfg.model.backbone.init_cfg = None
+    for part in ('backbone', 'neck'):
+        cfg.model[part].init_cfg = None
     if 'teacher' in cfg.model:
         cfg.model.teacher.update(model_name='resnet18', pretrained=False)
     if cfg.default_scope == 'mmseg':
@@ -177,21 +202,25 @@ def make_batch(cfg: Config) -> dict:
 
 
 def macs_by_hand(arch, size, train):
-    """Sum up a classifier's multiply-accumulates from the variant's numbers.
+    """Sum up a network's multiply-accumulates from the variant's numbers.
 
     ``train`` adds the small branches: 1x1 beside 3x3, 3x3 beside 7x7.
     """
     variant = VARIANTS[arch]
     c, n = variant.embed_dims[0], (size // 4)**2
-    macs = 4 * n * c * 3 * (9 + train) + n * c * (9 + train) + n * c * c
+    small = train and variant.stem_scale
+    macs = 4 * n * c * 3 * (9 + small) + n * c * (9 + small) + n * c * c
     for i, c in enumerate(variant.embed_dims):
         n = (size // (4 * 2**i))**2
         if i:
             macs += n * c * (49 + 9 * train) + n * c * c
+        if i in variant.downsample_se:
+            macs += 2 * c * (c // 4)
         attends = variant.token_mixers[i] == 'attention'
         mixer = n * 4 * c * c + 2 * n * n * c if attends \
             else n * c * (9 + train)
         ffn = n * c * 49 + 2 * n * variant.mlp_ratio * c * c
         macs += attends * n * c * 49 + variant.depths[i] * (mixer + ffn)
     c *= 2
-    return macs + n * c * (9 + train) + 2 * c * (c // 16) + 1000 * c
+    outputs = variant.embedding_dims or 1000
+    return macs + n * c * (9 + train) + 2 * c * (c // 16) + outputs * c

@@ -9,7 +9,8 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument('names', nargs='*', default=['sa12'],
                         metavar='VARIANT|CONFIG',
-                        help='t8, t12, s12, sa12, sa24, sa36 or ma36, or a config, '
+                        help='t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1, mci2, '
+                        'mci3, mci4 or fastvithd, or a config, '
                         'whose whole model runs on its own data (default: sa12)')
     parser.add_argument('--size', nargs='+', type=size, default=[(512, 512)],
                         metavar='HxW',

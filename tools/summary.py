@@ -5,7 +5,8 @@ from _command_line import make_parser, run, size
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument('names', nargs='*', metavar='VARIANT|CONFIG',
-                        help='t8, t12, s12, sa12, sa24, sa36 or ma36, or a config, '
+                        help='t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1, mci2, '
+                        'mci3, mci4 or fastvithd, or a config, '
                         'whose whole model is summarised (default: all variants)')
     parser.add_argument('--size', nargs='+', type=size, default=[(256, 256)],
                         metavar='HxW',

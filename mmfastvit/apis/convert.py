@@ -9,8 +9,9 @@ from mmfastvit.checkpoints.fit import describe_misfit, shorten
 from mmfastvit.checkpoints.read import read_state_dict
 from mmfastvit.checkpoints.save import save
 from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
-from mmfastvit.models.fastvit.key_names import convert
-from mmfastvit.models.fastvit.weights import name_variant
+from mmfastvit.models.fastvit.key_names import belonging, convert
+from mmfastvit.models.fastvit.variants import name_variant
+from mmfastvit.models.fastvit.weights import locate_file
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit.utils.files import check_targets, whole_file
 
@@ -25,16 +26,14 @@ class ConversionReport:
     owner: str
     fused: bool
     arch: str
-    num_classes: int | None
+    head: str
     written: int
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
         form = 'deploy form' if self.fused else 'train form'
-        head = (f'classifier of {self.num_classes} classes' if self.num_classes
-                else 'backbone')
         text = (f'{self.source}: FastViT-{self.arch.upper()}, {form}, under '
-                f'{self.owner} names.\n{self.out}: {head}, '
+                f'{self.owner} names.\n{self.out}: {self.head}, '
                 f'{self.written} tensors, complete.')
         if self.left_out:
             text += f'\nLeft out {len(self.left_out)}: {shorten(self.left_out)}'
@@ -49,10 +48,11 @@ def convert_checkpoint(source: str, out: str,
     shapes tell is refused.
 
     Args:
-        source: A path or an http(s) URL.
+        source: A path, an http(s) URL, or the name of published weights.
         out: File to write, ``.safetensors`` or ``.pth``.
-        classifier: Write a whole MMPretrain classifier, ``backbone.*``,
-            ``neck.*`` and ``head.fc.*``, instead of the backbone's tensors.
+        classifier: Write a whole MMPretrain classifier, ``backbone.*``, ``neck.*``
+            and ``head.fc.*``, or an image encoder with its projection, ``backbone.*``
+            and ``neck.*``, instead of the backbone's tensors.
 
     Raises:
         ArgumentError: ``out`` has another suffix, or is the source.
@@ -61,23 +61,27 @@ def convert_checkpoint(source: str, out: str,
     suffix = Path(out).suffix
     if suffix not in ('.safetensors', '.pth'):
         raise ArgumentError(f'{out}: give a name that ends in .safetensors or .pth.')
+    source = locate_file(str(source))
     check_targets([out], [source])
-    converted = convert(read_state_dict(source))
+    converted = convert(read_state_dict(source, belonging))
     weights = converted.backbone
     arch = name_variant(weights)
     if arch not in VARIANTS:
         raise CheckpointError(f'{source} holds {arch}; known are the variants '
                               f'{", ".join(VARIANTS)}.')
-    num_classes = None
+    head = 'backbone'
     left_out = [*converted.ignored, *(() if classifier else converted.classifier)]
     if classifier:
-        if 'head.fc.weight' not in converted.classifier:
+        held = converted.classifier
+        if 'head.fc.weight' in held:
+            head = f'classifier of {len(held["head.fc.weight"])} classes'
+        elif 'neck.proj.weight' in held:
+            head = f'image encoder of {len(held["neck.proj.weight"])} dimensions'
+        else:
             raise CheckpointError(f'{source} holds no classifier; convert its '
                                   'backbone alone.')
-        num_classes = len(converted.classifier['head.fc.weight'])
-        weights = {**{f'backbone.{k}': v for k, v in weights.items()},
-                   **converted.classifier}
-    expected = _expected(arch, converted.fused, weights, num_classes)
+        weights = {**{f'backbone.{k}': v for k, v in weights.items()}, **held}
+    expected = _expected(arch, converted.fused, weights)
     for name in expected:
         if name.endswith('.num_batches_tracked'):  # absent before torch 0.4
             weights.setdefault(name, torch.tensor(0))
@@ -93,24 +97,31 @@ def convert_checkpoint(source: str, out: str,
         else:
             save(dict(state_dict=weights, meta=dict(arch=arch)), unfinished)
     return ConversionReport(str(source), str(out), converted.format, converted.owner,
-                            converted.fused, arch, num_classes, len(weights),
+                            converted.fused, arch, head, len(weights),
                             tuple(left_out))
 
 
-def _expected(arch: str, fused: bool, weights: dict, num_classes: int | None) -> dict:
+def _expected(arch: str, fused: bool, weights: dict) -> dict:
     """Return the tensors, without values, that a network of this kind has."""
-    prefix = '' if num_classes is None else 'backbone.'
+    whole = any(name.startswith('neck.') for name in weights)
+    prefix = 'backbone.' if whole else ''
     first = f'{prefix}stem.0.{"fused" if fused else "convs.0.conv"}.weight'
+    stages = range(len(VARIANTS[arch].depths))
     # A detector's backbone may return three maps, RetinaNet's for example.
-    out_norms = [i for i in range(len(VARIANTS[arch].depths))
-                 if any(name.startswith(f'{prefix}out_norms.{i}.') for name in weights)]
+    out_norms, held = ([i for i in stages if any(
+        name.startswith(f'{prefix}{part}.{i}.') for name in weights)]
+        for part in ('out_norms', 'stages'))
     with torch.device('meta'):
         model = FastViT(arch, in_channels=weights[first].shape[1], deploy=fused,
-                        out_indices=out_norms or None,
+                        out_indices=out_norms or held[-1:],
                         out_norm_cfg=dict(type='BN') if out_norms else None)
-        if num_classes is not None:
+        if whole:
             channels = model.out_channels[-1]
-            model = nn.ModuleDict(dict(
-                backbone=model, neck=FastViTNeck(channels, deploy=fused),
-                head=nn.ModuleDict(dict(fc=nn.Linear(2 * channels, num_classes)))))
+            dims = {name: len(weights[name]) for name in
+                    ('neck.proj.weight', 'head.fc.weight') if name in weights}
+            model = nn.ModuleDict(dict(backbone=model, neck=FastViTNeck(
+                channels, deploy=fused, embedding_dims=dims.get('neck.proj.weight'))))
+            if 'head.fc.weight' in dims:
+                model['head'] = nn.ModuleDict(dict(
+                    fc=nn.Linear(2 * channels, dims['head.fc.weight'])))
     return model.state_dict()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmfastvit.engine.channels import check_channels
 from mmfastvit.engine.config import load_config
 from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
+from mmfastvit.models.fastvit.variants import resolve_arch
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.tables import markdown
@@ -45,17 +46,20 @@ class Cost:
 
 
 class Classifier(nn.Module):
-    """FastViT as the paper counts it, with the head for 1000 classes.
+    """A variant as its paper counts it, with 1000 classes or its projection.
 
-    Maps an image (B, 3, H, W) to logits (B, 1000).
+    Maps an image (B, 3, H, W) to logits (B, 1000), or to an embedding.
     """
 
     def __init__(self, arch: str):
         super().__init__()
-        self.backbone = FastViT(arch, out_norm_cfg=None)
+        variant = resolve_arch(arch)
+        self.backbone = FastViT(arch, out_indices=range(len(variant.depths)),
+                                out_norm_cfg=None)
         channels = self.backbone.out_channels[-1]
-        self.neck = FastViTNeck(channels)
-        self.head = nn.Linear(2 * channels, 1000)
+        self.neck = FastViTNeck(channels, embedding_dims=variant.embedding_dims)
+        self.head = nn.Linear(2 * channels, 1000) \
+            if variant.embedding_dims is None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.neck(self.backbone(x))[0])
@@ -168,7 +172,7 @@ def _variants(archs: Sequence[str], size: tuple[int, int]) -> str:
                      *(f'{_by(shape)} ({prod(shape) / 1e6:.3f} M)'
                        for shape in shapes)])
         stages = max(stages, len(shapes))
-    header = ['classifier', *_COLUMNS,
+    header = ['network', *_COLUMNS,
               *(f'stage {i + 1} (values)' for i in range(stages))]
     return markdown(header, [row + [''] * (len(header) - len(row)) for row in rows])
 

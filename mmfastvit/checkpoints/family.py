@@ -1,4 +1,5 @@
 """What the loader asks a family of networks, and what it gets."""
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +38,12 @@ class Weights(Protocol):
         Raises:
             CheckpointError: Nothing is published under that name.
         """
+
+    def notice(self, source: str) -> str:
+        """Return what a user of published weights has to know; '' if nothing."""
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """Return the names of a file that may belong to the backbone, or its neck."""
 
     def convert(self, state_dict: StateDict, prefix: str | None) -> Converted:
         """Sort and rename a state dict.

@@ -1,14 +1,17 @@
 """Filling a backbone from a checkpoint, all of it or not at all."""
+import logging
 from dataclasses import dataclass
 
 from mmengine.logging import print_log
 from torch import nn
 
 from mmfastvit.utils.errors import CheckpointError
+from mmfastvit.utils.files import sha256_of
 
 from .family import Weights
 from .fit import check_numbers, describe_misfit, shorten
-from .read import read_state_dict
+from .read import local_file, read_state_dict, split_source
+from .shards import shard_hint
 
 _OTHER_WAYS = (
     'Other ways: name a local file, in a config init_cfg=dict(type=\'Pretrained\', '
@@ -22,6 +25,7 @@ class LoadReport:
     """What ``load_pretrained`` did; ``str()`` gives a line to log."""
 
     source: str
+    sha256: str
     format: str
     owner: str
     fused: bool
@@ -33,7 +37,7 @@ class LoadReport:
     def __str__(self) -> str:
         form = 're-parameterized ' if self.fused else ''
         text = (f'{self.source}: {form}weights under {self.owner} names; '
-                f'{self.loaded} tensors loaded')
+                f'{self.loaded} tensors loaded; SHA-256 {self.sha256}')
         for what, keys in (('left out', self.left_out),
                            ('not in the file, freshly initialised',
                             self.fresh),
@@ -53,7 +57,8 @@ def load_pretrained(model: nn.Module, source: str,
             unfused weights; a deploy form takes both.
         source: A path or http(s) URL; ``.pth``, ``.pth.tar``, ``.bin`` or
             ``.safetensors``. Or the name of published weights, ``'apple://in1k'``
-            for example. ``'file.pth#model_ema'`` chooses among several state dicts.
+            for example. ``'file.pth#model_ema'`` chooses among several state dicts,
+            ``'file.pth#sha256=…'`` refuses any other file.
         prefix: What stands before the backbone's names; None finds out.
         allow_non_finite: Take NaN, infinity and negative variances, too.
         adapt_input: Adapt a stem for images of other channels, as timm does.
@@ -70,14 +75,15 @@ def load_pretrained(model: nn.Module, source: str,
     """
     family: Weights = model.weights
     try:
+        notice = family.notice(str(source))
         source = family.locate(str(source))
-        state_dict = read_state_dict(source)
+        state_dict = read_state_dict(source, family.select)
     except CheckpointError as error:
         raise CheckpointError(f'{error} {_OTHER_WAYS}') from error
     try:
         converted = family.convert(state_dict, prefix)
     except CheckpointError as error:
-        raise CheckpointError(f'{source}: {error}') from error
+        raise CheckpointError(f'{source}: {error}{shard_hint(source)}') from error
     try:
         target = family.target(converted)
     except CheckpointError as error:
@@ -96,16 +102,21 @@ def load_pretrained(model: nn.Module, source: str,
     if problems:
         raise CheckpointError(
             f'{source} does not fit the network, which stays as it was. {problems}. '
-            f'Likely cause: {family.explain_misfit(weights, required)}.')
+            f'Likely cause: {family.explain_misfit(weights, required)}.'
+            f'{shard_hint(source)}')
     if not allow_non_finite:
         check_numbers(source, weights)
     target.load_state_dict(weights, strict=False)
     if target is not model:
         target.switch_to_deploy()
         model.load_state_dict(target.state_dict())
-    report = LoadReport(source, converted.format, converted.owner, converted.fused,
-                        len(weights),
-                        (*unused, *converted.classifier, *converted.ignored),
-                        tuple(fresh), tuple(adapted))
+    place, key, _ = split_source(source)
+    report = LoadReport(
+        f'{place}#{key}' if key else place, sha256_of(local_file(place)),
+        converted.format, converted.owner, converted.fused, len(weights),
+        (*unused, *converted.classifier, *converted.ignored), tuple(fresh),
+        tuple(adapted))
     print_log(str(report), logger='current')
+    if notice:
+        print_log(notice, 'current', logging.WARNING)
     return report

@@ -1,7 +1,9 @@
 """Reading checkpoint files that nobody has vouched for."""
 import hashlib
 import os
+import re
 import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,10 +14,11 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mmfastvit.utils.errors import CheckpointError
-from mmfastvit.utils.files import whole_file
+from mmfastvit.utils.files import sha256_of, whole_file
 
 from .fit import shorten
 from .limits import MAX_INDEX_BYTES, exceeded, quote
+from .shards import INDEX, read_index
 from .unpickle import ForeignObjectError, load_pickle
 
 _DOWNLOAD_TIMEOUT_S = 60
@@ -65,14 +68,18 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     return load_safetensors(path)
 
 
-def download(url: str) -> Path:
+def download(url: str, sha256: str | None = None) -> Path:
     """Return the local copy of ``url``, fetched once into torch's hub cache.
 
     What is cached was read successfully first: neither half a file nor a page
     about the file stays.
 
+    Args:
+        url: An http(s) address.
+        sha256: What the file has to be.
+
     Raises:
-        CheckpointError: It cannot be fetched, or is no checkpoint.
+        CheckpointError: It cannot be fetched, is no checkpoint, or is another file.
     """
     name = PurePosixPath(urlsplit(url).path)
     # Many models share a file name; the address tells them apart.
@@ -82,7 +89,7 @@ def download(url: str) -> Path:
     error = None
     if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not path.exists():
         try:
-            _fetch(url, path)
+            _fetch(url, path, sha256)
         except Exception as caught:  # the other ranks wait at the barrier
             error = caught
     barrier()
@@ -92,48 +99,93 @@ def download(url: str) -> Path:
     return path
 
 
-def _fetch(url: str, path: Path) -> None:
+def _fetch(url: str, path: Path, sha256: str | None) -> None:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         with whole_file(path) as unfinished:
             torch.hub.download_url_to_file(url, str(unfinished))
-            load_file(unfinished)
+            check_sha256(unfinished, sha256, url)
+            if path.name.endswith(INDEX):
+                read_index(unfinished)
+            else:
+                load_file(unfinished)
     finally:
         socket.setdefaulttimeout(timeout)
 
 
+def check_sha256(path: Path, sha256: str | None, source: str) -> None:
+    """Refuse a file that is not the one whose hash was asked for.
+
+    Raises:
+        CheckpointError: It is another.
+    """
+    if sha256 is not None and (actual := sha256_of(path)) != sha256:
+        raise CheckpointError(
+            f'{source} is not the file that was asked for: its SHA-256 is {actual}, '
+            f'expected was {sha256}. Fetch it again from where the hash is '
+            'from, or find out who changed it before you use it.')
+
+
 def load_from_path_or_url(source: str, map_location: Any = 'cpu') -> Any:
-    """Return what a checkpoint at a path or an http(s) URL holds.
+    """Return all that a checkpoint at a path or an http(s) URL holds.
 
     MMEngine logs the name of its loaders from the eleventh letter on.
 
+    Args:
+        source: What follows ``#sha256=`` is what the file has to be.
+        map_location: As for :func:`load_file`.
+
     Raises:
-        CheckpointError: It cannot be fetched or read.
+        CheckpointError: It cannot be fetched or read, or is another file.
     """
-    source = str(source)
-    if source.startswith(('http://', 'https://')):
-        return load_file(download(source), map_location)
-    if '://' in source:
-        raise CheckpointError(f'{source} has a scheme that is not supported; '
+    return load_file(local_file(source), map_location)
+
+
+def local_file(source: str) -> Path:
+    """Return the file at a path or an http(s) URL, which is fetched once.
+
+    Raises:
+        CheckpointError: It cannot be fetched, or is another file.
+    """
+    place, key, sha256 = split_source(source)
+    if key is not None:  # one of several state dicts is not the whole
+        place = f'{place}#{key}'
+    if place.startswith(('http://', 'https://')):
+        path = download(place, sha256)
+    elif '://' in place:
+        raise CheckpointError(f'{place} has a scheme that is not supported; '
                               'allowed are paths, http:// and https://.')
-    return load_file(source, map_location)
+    else:
+        path = Path(place).expanduser()
+    if sha256 is not None and path.is_file():
+        check_sha256(path, sha256, place)
+    return path
 
 
-def read_state_dict(source: str) -> dict[str, Tensor]:
+Select = Callable[[Iterable[str]], Iterable[str]]
+
+
+def read_state_dict(source: str, select: Select | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, unwrapped, on the CPU.
 
     Args:
-        source: A path or an http(s) URL. What follows a ``#`` chooses among several
+        source: A path or an http(s) URL; of a checkpoint in shards that of its index,
+            ``model.safetensors.index.json``. What follows a ``#`` chooses among several
             state dicts, ``'file.pth#state_dict_ema'`` for example; without, which
-            one was taken is logged.
+            one was taken is logged. ``'file.pth#sha256=…'`` refuses any other file;
+            both are joined by ``&``.
+        select: From the names in an index, those of which shards are read.
 
     Raises:
-        CheckpointError: It cannot be fetched or read, or holds no state dict, or
-            not the one that was chosen.
+        CheckpointError: It cannot be fetched or read, is another file, or holds no
+            state dict, or not the one that was chosen.
     """
-    source, wanted = _split(str(source))
-    content = load_from_path_or_url(source)
+    place, wanted, sha256 = split_source(source)
+    whole_file = place if sha256 is None else f'{place}#sha256={sha256}'
+    if place.endswith(INDEX):
+        return _read_shards(whole_file, select)
+    content, source = load_from_path_or_url(whole_file), place
     held = _held(content)
     while wanted not in held and len(held) == 1 and _held(content[held[0]]):
         content = content[held[0]]  # as Lightning and others nest them
@@ -159,12 +211,42 @@ def read_state_dict(source: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _split(source: str) -> tuple[str, str | None]:
-    """Return a file's place, and which of its state dicts is asked for."""
-    place, mark, wanted = source.rpartition('#')
+def _read_shards(source: str, select: Select | None) -> dict[str, Tensor]:
+    """Return the tensors of those shards that hold a selected one."""
+    place = split_source(source)[0]
+    shards = read_index(local_file(source))
+    names = shards if select is None else select(shards)
+    folder = place[:-len(PurePosixPath(place).name)]
+    tensors = {}
+    for shard in sorted({shards[name] for name in names}):
+        tensors |= load_from_path_or_url(folder + shard)
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise CheckpointError(f'{place} names {len(missing)} tensors that its shards '
+                              f'do not hold: {shorten(missing)}. Fetch them again.')
+    return tensors
+
+
+def split_source(source: str) -> tuple[str, str | None, str | None]:
+    """Return a file's place, which state dict of it is asked for, and its SHA-256.
+
+    Raises:
+        CheckpointError: What is after ``sha256=`` is none.
+    """
+    source = str(source)
+    place, mark, fragment = source.rpartition('#')
     if not mark or os.path.exists(Path(source).expanduser()):
-        return source, None
-    return place, wanted
+        return source, None, None
+    key = sha256 = None
+    for part in fragment.split('&'):
+        if not part.startswith('sha256='):
+            key = part
+            continue
+        sha256 = part.removeprefix('sha256=').lower()
+        if not re.fullmatch('[0-9a-f]{64}', sha256):
+            raise CheckpointError(f'{quote(source)}: after sha256= come 64 digits, '
+                                  '0 to 9 and a to f.')
+    return place, key, sha256
 
 
 def _held(content: Any) -> list[Any]:

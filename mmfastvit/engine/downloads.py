@@ -9,7 +9,7 @@ from mmfastvit.utils.nested import dicts
 
 
 def drop_replaced_downloads(cfg: Config, checkpoint: str) -> None:
-    """Take out of ``cfg`` the downloads of backbones that ``checkpoint`` holds.
+    """Take out of ``cfg`` the downloads of backbones and necks in ``checkpoint``.
 
     They would be fetched, only to be replaced: where there is no network, fine-tuning
     and resuming would fail. A teacher, which no checkpoint holds, keeps its own.
@@ -21,11 +21,12 @@ def drop_replaced_downloads(cfg: Config, checkpoint: str) -> None:
     Raises:
         CheckpointError: It cannot be read.
     """
-    backbones = [(path, node) for path, node in dicts(cfg.model)
-                 if path.split('.')[-1] == 'backbone' and 'teacher' not in path
-                 and _is_download(node.get('init_cfg'))]
-    if backbones and any('backbone.' in name for name in read_state_dict(checkpoint)):
-        for _, node in backbones:
+    parts = [(path.split('.')[-1], node) for path, node in dicts(cfg.model)
+             if path.split('.')[-1] in ('backbone', 'neck') and 'teacher' not in path
+             and _is_download(node.get('init_cfg'))]
+    names = list(read_state_dict(checkpoint)) if parts else []
+    for part, node in parts:
+        if any(f'{part}.' in name for name in names):
             node['init_cfg'] = None
 
 

@@ -25,6 +25,7 @@ from .channels import check_channels
 from .data import check_data
 from .distributed import check_launcher, cpu_processes, join_on_cpus, lost_process
 from .downloads import drop_replaced_downloads
+from .preprocessing import check_preprocessing
 from .safe_loaders import safe_loaders
 from .safe_runner import SafeRunner
 
@@ -79,6 +80,7 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
     if loaded:
         drop_replaced_downloads(cfg, loaded)
     runner = build_runner(cfg)
+    check_preprocessing(cfg)
     with lost_process(cfg.work_dir), errors_name_pictures(runner):
         runner.train()
     return runner
@@ -108,6 +110,7 @@ def test(cfg: Config, model: str | nn.Module, keep_log: bool = True
     else:
         runner = build_runner(cfg, keep_log)
         load_weights(runner.model, model)
+    check_preprocessing(cfg)
     with errors_name_pictures(runner):
         return runner.test()
 

@@ -28,6 +28,21 @@ class Pyramid(nn.Module):
         return self.backbone(self.preprocess(image))
 
 
+class ImageEncoder(nn.Module):
+    """A classifier of MMPretrain without a head: pictures in, an embedding out."""
+
+    outputs = ['embedding']
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.preprocess = Preprocess(model.data_preprocessor)
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """Map (B, 3, H, W), 0 to 255, to ((B, D),), not normalised."""
+        return self.model.extract_feat(self.preprocess(image))
+
+
 class Classifier(nn.Module):
     """A classifier of MMPretrain: pictures in, (B, classes) probabilities out."""
 
@@ -115,7 +130,8 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
     if backbone_only:
         return 'features', Pyramid(model)
     if 'ImageClassifier' in kinds:
-        return 'classification', Classifier(model)
+        return ('features', ImageEncoder(model)) if model.head is None else (
+            'classification', Classifier(model))
     if 'EncoderDecoder' in kinds:
         return 'segmentation', Segmentor(model)
     if 'SingleStageDetector' in kinds:

@@ -100,8 +100,9 @@ Compared = list[tuple[str, int, float]]  # quantity, how many, largest differenc
 def _features(model: nn.Module, exported: ExportedModel, found: Arrays,
               picture: Tensor) -> Compared:
     inputs = model.data_preprocessor(_batch(picture, BaseDataElement()))['inputs']
+    part = model.extract_feat if 'embedding' in found else model.backbone
     return [('features', x.numel(), _relative(got, x[:1].numpy()))
-            for got, x in zip(found.values(), model.backbone(inputs))]
+            for got, x in zip(found.values(), part(inputs), strict=True)]
 
 
 def _classification(model: nn.Module, exported: ExportedModel, found: Arrays,

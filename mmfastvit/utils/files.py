@@ -1,4 +1,5 @@
 """Files that are whole or not there, and that replace nothing they are made from."""
+import hashlib
 import os
 import re
 import shutil
@@ -124,6 +125,15 @@ def check_targets(targets: Iterable[str], sources: Iterable[str | None] = ()) ->
         if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
             raise ArgumentError(f'{target} cannot be written: {folder} is no folder '
                                 'that you may write to. Name another place.')
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(2 ** 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def size_of(folder: Path) -> int:

@@ -22,7 +22,8 @@ def test_apple_s_classifier_gives_the_reference_s_logits(
     torch.save(dict(state_dict=apple), tmp_path / 'apple.pth.tar')
     report = convert_checkpoint(tmp_path / 'apple.pth.tar', tmp_path / 'ours.pth',
                                 classifier=True)
-    assert (report.arch, report.format, report.num_classes) == (arch, 'apple', 1000)
+    assert (report.arch, report.format, report.head) == (
+        arch, 'apple', 'classifier of 1000 classes')
     assert not report.left_out
     cfg = load_config(ROOT / 'configs' / f'fastvit_{arch}_in1k.py',
                       work_dir=tmp_path / 'work')

@@ -4,7 +4,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from conftest import ROOT
-from helpers import ALL, call, macs_by_hand
+from helpers import FASTVIT, call, macs_by_hand
 from mmfastvit import ArgumentError, reparameterize
 from mmfastvit.apis.summarize import (
     WHOLE,
@@ -43,7 +43,8 @@ def test_attention():
         assert count(form, x)[WHOLE].macs == qkv + products + projection
 
 
-@pytest.mark.parametrize('arch', ['t8', 'sa12', 'ma36'])
+@pytest.mark.parametrize('arch', [
+    't8', 'sa12', 'ma36', 'mci0', pytest.param('mci3', marks=pytest.mark.slow)])
 def test_variants_by_hand(arch):
     model, x = Classifier(arch).eval(), torch.zeros(1, 3, 64, 64)
     for form, train in ((model, 1), (reparameterize(model), 0)):
@@ -54,7 +55,7 @@ def test_variants_by_hand(arch):
         assert sum(p.parameters for p in parts) == found[WHOLE].parameters
 
 
-@pytest.mark.parametrize('arch', ALL)
+@pytest.mark.parametrize('arch', FASTVIT)
 def test_the_papers_figures(arch):
     macs = macs_by_hand(arch, 256, train=0)
     if arch == 'ma36':
@@ -63,6 +64,13 @@ def test_the_papers_figures(arch):
         assert macs == 7_814_930_432
     else:
         assert round(macs / 1e9, 1) == PAPER[arch]
+
+
+@pytest.mark.parametrize('arch, gmacs', [
+    ('mci0', 2.39), ('mci1', 4.67), ('mci2', 7.85), ('mci3', 14.82), ('mci4', 27.78)])
+def test_timms_figures(arch, gmacs):
+    """timm counts pixel means and squeeze-excite's products, too, and rounds."""
+    assert macs_by_hand(arch, 256, train=0) / 1e9 == pytest.approx(gmacs, rel=0.01)
 
 
 def test_sa12_at_the_papers_size():

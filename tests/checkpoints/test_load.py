@@ -18,7 +18,6 @@ from mmfastvit import (
     load_pretrained,
     reparameterize,
 )
-from mmfastvit.models.fastvit import VARIANTS
 
 X = torch.randn(1, 3, 64, 64, dtype=torch.float64)
 
@@ -329,31 +328,6 @@ def test_incomplete_files(files, tmp_path):
         with pytest.raises(CheckpointError, match='is incomplete|incomplete:'):
             load_pretrained(FastViT('sa12', deploy=name != 'own.pth'),
                             tmp_path / name)
-
-
-@pytest.mark.parametrize('arch', VARIANTS)
-def test_published_weights_have_a_name(arch, monkeypatch):
-    asked = []
-
-    def read(source):
-        asked.append(source)
-        raise CheckpointError('stop here.')
-    monkeypatch.setattr('mmfastvit.checkpoints.load.read_state_dict', read)
-    model = FastViT(arch, layer_scale_init_value=0.1)
-    for name, folder in (('in1k', 'image_classification_models'),
-                         ('in1k_distilled', 'image_classification_distilled_models')):
-        with pytest.raises(CheckpointError):
-            load_pretrained(model, f'apple://{name}')
-        assert asked[-1].endswith(f'/fastvit/{folder}/fastvit_{arch}.pth.tar')
-
-
-def test_what_is_not_published():
-    with pytest.raises(CheckpointError, match='does not publish apple://in22k'):
-        load_pretrained(FastViT('t8'), 'apple://in22k')
-    small = FastViT(dict(depths=(1, 1, 1, 1), embed_dims=(8, 16, 32, 64),
-                         mlp_ratio=2, token_mixers=('repmixer',) * 4))
-    with pytest.raises(CheckpointError, match='does not publish apple://in1k for'):
-        load_pretrained(small, 'apple://in1k')
 
 
 def test_one_tensor_under_two_names():

@@ -17,7 +17,7 @@ PUBLISHED = dict(type='Pretrained', checkpoint='apple://in1k')
 @pytest.fixture
 def config(shapes, tmp_path, monkeypatch):
     """Return a tiny classifier's config, which is to start from Apple's weights."""
-    def refuse(url, path):
+    def refuse(*_):
         raise OSError('no network')
     monkeypatch.setattr(read, '_fetch', refuse)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))  # nothing fetched before

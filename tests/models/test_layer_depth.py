@@ -8,7 +8,7 @@ from mmfastvit.models.fastvit import VARIANTS
 
 @pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.parametrize('arch, out_indices', [
-    ('t8', None), ('sa12', None), ('sa12', (1,))])
+    ('t8', None), ('sa12', None), ('sa12', (1,)), ('mci0', None)])
 def test_depths_grow_from_stem_to_outputs(arch, out_indices, deploy):
     model = FastViT(arch, out_indices=out_indices, deploy=deploy)
     depths = VARIANTS[arch].depths[:len(model.stages)]

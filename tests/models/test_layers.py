@@ -13,6 +13,7 @@ from mmfastvit import ArgumentError, reparameterize
 from mmfastvit.models.layers import (
     Attention,
     ConvFFN,
+    LayerNormLinear,
     LayerScaled,
     NormLinear,
     RepConv,
@@ -50,6 +51,12 @@ def plain_norm_linear(layer, x):
     return layer.linear(x)
 
 
+def plain_layer_norm_linear(layer, x):
+    norm = layer.norm
+    mean, var = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)
+    return layer.linear((x - mean) / (var + norm.eps).sqrt() * norm.weight + norm.bias)
+
+
 def plain_layer_scaled(layer, x):
     out = layer.op(x)
     if isinstance(layer.op, nn.Linear):
@@ -64,7 +71,9 @@ def plain_conv_ffn(layer, x):
 
 def plain_attention(layer, x):
     b, c, h, w = x.shape
-    qkv = plain_norm_linear(layer.qkv, x.flatten(2).mT)
+    plain_qkv = plain_norm_linear if hasattr(layer.qkv.norm, 'running_var') \
+        else plain_layer_norm_linear
+    qkv = plain_qkv(layer.qkv, x.flatten(2).mT)
     q, k, v = (t.reshape(b, h * w, c // 32, 32).transpose(1, 2)
                for t in qkv.chunk(3, -1))
     weights = (q @ k.mT / 32**0.5).softmax(-1)
@@ -84,12 +93,16 @@ CASES = {
     'repmixer': (lambda: RepMixer(32), plain_rep_mixer, IMAGE),
     'position encoding': (lambda: RepCPE(32), plain_rep_cpe, IMAGE),
     'norm, linear': (lambda: NormLinear(32, 96), plain_norm_linear, TOKENS),
+    'layer norm, linear': (lambda: LayerNormLinear(32, 96), plain_layer_norm_linear,
+                           TOKENS),
     'scaled conv': (lambda: LayerScaled(nn.Conv2d(32, 16, 1), 1.),
                     plain_layer_scaled, IMAGE),
     'scaled linear': (lambda: LayerScaled(nn.Linear(32, 16), 1.),
                       plain_layer_scaled, TOKENS),
     'conv ffn': (lambda: ConvFFN(32, 64), plain_conv_ffn, IMAGE),
     'attention': (lambda: Attention(32), plain_attention, IMAGE),
+    'attention after a layer norm': (lambda: Attention(32, layer_norm=True),
+                                     plain_attention, IMAGE),
 }
 
 

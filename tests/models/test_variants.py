@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import ALL
+from helpers import FASTVIT
 from mmfastvit import (
     VARIANTS,
     ArgumentError,
@@ -26,7 +26,7 @@ def count(*modules):
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-@pytest.mark.parametrize('arch', ALL)
+@pytest.mark.parametrize('arch', FASTVIT)
 def test_parameter_counts(arch):
     backbone = FastViT(arch, out_norm_cfg=None)
     width = backbone.out_channels[-1]
@@ -44,7 +44,7 @@ def test_parameter_counts(arch):
 
 
 def test_layer_scales_start_as_in_the_reference():
-    for arch in ALL:
+    for arch in [*FASTVIT, 'mci0']:
         expected = 1e-6 if arch in ('sa36', 'ma36') else 1e-5
         scales = [p for n, p in FastViT(arch).named_parameters()
                   if n.endswith('layer_scale')]
@@ -80,6 +80,9 @@ def test_arch_as_dict():
           token_mixers=('repmixer',) * 4), 'one entry for each stage'),
     (dict(depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), mlp_ratio='3',
           token_mixers=('repmixer',) * 4), 'positive number'),
+    (dict(VARIANTS['mci3'].__dict__, attention_norm='GN'), 'allowed are BN, LN'),
+    (dict(VARIANTS['mci0'].__dict__, downsample_se=(0,)), r'out of \(1, 2, 3\)'),
+    (dict(VARIANTS['mci0'].__dict__, downsample_se=2), r'out of \(1, 2, 3\)'),
 ])
 def test_bad_arch(arch, message):
     with pytest.raises(ArgumentError, match=message):

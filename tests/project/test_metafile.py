@@ -2,14 +2,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.fileio import load
 
 import mmfastvit
 from conftest import ROOT
-from helpers import ALL, macs_by_hand
+from helpers import FASTVIT, macs_by_hand
 from mmfastvit import reparameterize
 from mmfastvit.apis.summarize import Classifier
-from mmfastvit.models.fastvit.weights import PUBLISHED
+from mmfastvit.engine.config import load_config
+from mmfastvit.models.fastvit.published import PUBLISHED
 
 MIM = Path(mmfastvit.__file__).parent / '.mim'
 IMPORTS = load(MIM / 'model-index.yml')['Import']
@@ -26,8 +28,10 @@ def test_every_metafile_is_imported():
 def test_every_published_figure_has_an_entry():
     assert sum(len(file['Models']) for file in METAFILES) == len(MODELS)
     large = ['sa12', 'sa24', 'sa36', 'ma36']  # what the paper trains
+    clip = ['mci0', 'mci1', 'mci2', 'mci3', 'mci4']
     assert set(MODELS) == {
-        'fastvit_sa12_distilled_in1k', *(f'fastvit_{arch}_in1k' for arch in ALL),
+        'fastvit_sa12_distilled_in1k',
+        *(f'fastvit_{arch}_in1k' for arch in [*FASTVIT, *clip]),
         *(f'maskrcnn_fastvit_{arch}_coco' for arch in large),
         *(f'fpn_fastvit_{arch}_ade20k' for arch in large)}
 
@@ -48,7 +52,7 @@ def test_entry(name):
     assert all(metric.startswith(f'{source} ') for metric in metrics)
 
 
-@pytest.mark.parametrize('arch', ALL)
+@pytest.mark.parametrize('arch', FASTVIT)
 def test_parameters_and_flops(arch):
     model = reparameterize(Classifier(arch))
     for name in (f'fastvit_{arch}_in1k', f'fastvit_{arch}_distilled_in1k'):
@@ -60,4 +64,19 @@ def test_parameters_and_flops(arch):
             assert metadata['FLOPs'] == macs_by_hand(arch, 256, train=0)
             kind = 'in1k_distilled' if 'distilled' in name else 'in1k'
             assert MODELS[name]['Converted From']['Weights'] \
-                == PUBLISHED[f'apple://{kind}'].format(arch=arch)
+                == PUBLISHED[f'apple://{kind}'].address.format(arch=arch)
+
+
+@pytest.mark.parametrize('arch', ['mci0', 'mci1', 'mci2', 'mci3', 'mci4'])
+def test_image_encoders(arch):
+    """The figures are those of the weights that the config starts from."""
+    cfg = load_config(ROOT / 'configs' / f'fastvit_{arch}_in1k.py')
+    row = PUBLISHED[cfg.model.backbone.init_cfg.checkpoint]
+    entry = MODELS[f'fastvit_{arch}_in1k']
+    assert entry['Converted From']['Weights'] == row.address
+    metrics, = (result['Metrics'] for result in entry['Results'])
+    assert metrics == {'reference Zero-Shot Top 1 Accuracy': row.figures[arch]}
+    with torch.device('meta'):
+        model = reparameterize(Classifier(arch))
+    assert entry['Metadata']['Parameters'] == sum(p.numel() for p in model.parameters())
+    assert entry['Metadata']['FLOPs'] == macs_by_hand(arch, 256, train=0)

@@ -3,13 +3,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
-from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmfastvit.checkpoints.load import load_pretrained
 from mmfastvit.models.layers import build_norm
+from mmfastvit.models.pretrained import PretrainedModule
 from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
 from mmfastvit.utils.errors import ArgumentError
 
@@ -21,8 +20,8 @@ DENSE_STAGES = 4  # that heads of dense prediction take, strides 4 to 32
 
 
 @MODELS.register_module()
-class FastViT(BaseModule):
-    """FastViT (arXiv 2303.14189), the feature maps of its stages.
+class FastViT(PretrainedModule):
+    """FastViT (arXiv 2303.14189) and its later members: the maps of their stages.
 
     The feature of a stage is the output of its last block. (The reference
     code hands out the position encoding's output as the fourth map of SA12 to
@@ -57,9 +56,9 @@ class FastViT(BaseModule):
         with_cp: Recompute blocks in the backward pass to save memory.
         deploy: Build the deploy form, one convolution for each layer.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes a path or
-            URL of Apple's, timm's or this project's weights, or
-            ``'apple://in1k'`` for Apple's of this variant; with
-            ``adapt_input=True`` also for other ``in_channels``; see
+            URL of Apple's, timm's or this project's weights, or a name in
+            ``PUBLISHED``, ``'apple://in1k'`` for Apple's ImageNet weights of this
+            variant; with ``adapt_input=True`` also for other ``in_channels``; see
             :func:`mmfastvit.checkpoints.load.load_pretrained`.
 
     Attributes:
@@ -121,7 +120,7 @@ class FastViT(BaseModule):
         self.out_channels = tuple(variant.embed_dims[i] for i in out_indices)
         self.strides = tuple(4 * 2**i for i in out_indices)
 
-        self.stem = Stem(in_channels, variant.embed_dims[0], norm_cfg)
+        self.stem = Stem(in_channels, variant, norm_cfg)
         rates = torch.linspace(0, drop_path_rate, sum(variant.depths),
                                device='cpu').split(variant.depths)
         self.stages = nn.ModuleList(
@@ -209,29 +208,6 @@ class FastViT(BaseModule):
                        norm_cfg=self.norm_cfg)
         twin.out_norms.load_state_dict(self.out_norms.state_dict())
         return twin.to(torch.promote_types(dtype, torch.float32))
-
-    def init_weights(self) -> None:
-        """Load what ``init_cfg`` names; parameters are drawn at construction.
-
-        MMEngine's own loader would match nothing and go on when key names
-        differ, so ``Pretrained`` goes through ``load_pretrained``.
-
-        Raises:
-            CheckpointError: The checkpoint does not fill this network.
-        """
-        init_cfg = self.init_cfg
-        cfgs = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
-        pretrained = [cfg for cfg in cfgs
-                      if cfg.get('type') in ('Pretrained', PretrainedInit)]
-        try:
-            self.init_cfg = [cfg for cfg in cfgs
-                             if cfg and cfg not in pretrained]
-            super().init_weights()
-        finally:
-            self.init_cfg = init_cfg
-        for cfg in pretrained:
-            load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'),
-                            adapt_input=cfg.get('adapt_input', False))
 
     def train(self, mode: bool = True) -> 'FastViT':
         """Set the mode, keeping frozen stages and, if asked, norms in eval."""

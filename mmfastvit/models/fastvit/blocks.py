@@ -15,6 +15,7 @@ from mmfastvit.models.layers import (
     RepConv,
     RepCPE,
     RepMixer,
+    SqueezeExcite,
 )
 from mmfastvit.models.reparam.intact import has_intact_parts
 
@@ -26,14 +27,17 @@ class Stem(nn.Sequential):
 
     Section 3.2 of the paper.
 
-    Maps (B, in_channels, H, W) to (B, channels, H/4, W/4), rounded up.
+    Maps (B, in_channels, H, W) to (B, C, H/4, W/4), rounded up, with the ``C`` of the
+    variant's first stage.
     """
 
-    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+    def __init__(self, in_channels: int, variant: Variant, norm_cfg: dict):
+        channels = variant.embed_dims[0]
+        kernel_sizes = (3, 1) if variant.stem_scale else (3,)
         super().__init__(
-            RepConv(in_channels, channels, (3, 1), stride=2,
+            RepConv(in_channels, channels, kernel_sizes, stride=2,
                     norm_cfg=norm_cfg),
-            RepConv(channels, channels, (3, 1), stride=2, groups=channels,
+            RepConv(channels, channels, kernel_sizes, stride=2, groups=channels,
                     norm_cfg=norm_cfg),
             RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
         # Values of the largest map, at half the size, for each of the image.
@@ -66,21 +70,43 @@ class Downsample(nn.Sequential):
     """Large-kernel convolution of stride 2, then a 1x1 MobileOne block.
 
     Figure 2 of the paper draws an activation between the two. The reference
-    computes one and throws it away, and the published weights depend on its
-    absence (guarded by tests/models/test_reference.py).
+    computes one and throws it away, and FastViT's published weights depend on its
+    absence (guarded by tests/models/test_reference.py). Its later members have it,
+    some with a squeeze-excite before it.
 
-    Maps (B, in_channels, H, W) to (B, out_channels, H/2, W/2), rounded up.
+    Maps (B, C, H, W) to (B, C', H/2, W/2), rounded up.
+
+    Args:
+        variant: The numbers of the network.
+        index: The stage, from 1, that it leads to.
+        norm_cfg: Config of every norm.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
+    def __init__(self, variant: Variant, index: int, norm_cfg: dict):
+        in_channels, out_channels = variant.embed_dims[index - 1:index + 1]
         super().__init__(
             RepConv(in_channels, out_channels, (7, 3), stride=2,
                     groups=in_channels, norm_cfg=norm_cfg),
             RepConv(out_channels, out_channels, (1,), skip=True,
                     norm_cfg=norm_cfg))
+        self.act = variant.downsample_act
+        self.se: SqueezeExcite | None = None
+        if index in variant.downsample_se:
+            self.se = SqueezeExcite(out_channels, ratio=1 / 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.gelu(super().forward(x), inplace=has_intact_parts(self))
+        large, pointwise = self[0], self[1]
+        intact = has_intact_parts(self)
+        x = large(x)
+        if self.se is not None:
+            x = self.se(x)
+        if self.act and intact and pointwise.is_one_operation():
+            x = pointwise.run(x, *pointwise.kernel_and_bias(), after_gelu=True)
+        elif self.act:
+            x = pointwise(ops.gelu(x, inplace=intact))
+        else:
+            x = pointwise(x)
+        return ops.gelu(x, inplace=intact)
 
 
 class RepMixerBlock(nn.Module):
@@ -109,7 +135,8 @@ class AttentionBlock(nn.Module):
                  norm_cfg: dict):
         super().__init__()
         scale = variant.layer_scale_init_value
-        self.token_mixer = Attention(channels, scale, norm_cfg)
+        self.token_mixer = Attention(channels, scale, norm_cfg,
+                                     layer_norm=variant.attention_norm == 'LN')
         self.ffn = ConvFFN(channels, int(channels * variant.mlp_ratio), scale,
                            norm_cfg)
         self.drop_path = DropPath(drop_path_rate)
@@ -146,8 +173,7 @@ class Stage(nn.Module):
         self.downsample: Downsample | None = None
         self.position_encoding: RepCPE | None = None
         if index > 0:
-            self.downsample = Downsample(variant.embed_dims[index - 1],
-                                         channels, norm_cfg)
+            self.downsample = Downsample(variant, index, norm_cfg)
         if token_mixer == 'attention':
             self.position_encoding = RepCPE(channels)
         self.blocks = nn.ModuleList(

@@ -1,20 +1,24 @@
 """Key names of Apple's, timm's and our checkpoints of FastViT.
 
-``convert_state_dict`` renames; a
-re-parameterized file of Apple's or timm's, which still holds the norms of
-ConvFFN and attention and the layer scales, is folded to the end on the way.
+``convert_state_dict`` renames; a re-parameterized file of Apple's or timm's, which
+still holds the norms of ConvFFN and attention and the layer scales, is folded to the
+end on the way.
 """
 import re
+from collections.abc import Iterable
 
 from mmfastvit.checkpoints.family import Converted
 from mmfastvit.checkpoints.fit import StateDict, shorten
 from mmfastvit.models.reparam.fusion import (
     FixedNorm,
+    fold_affine_before,
     fold_norm_after,
     fold_norm_before,
     fold_scale,
 )
 from mmfastvit.utils.errors import CheckpointError
+
+from .variants import VARIANTS, name_variant
 
 # The first tensor of the stem tells the format, what stands before it, and
 # whether the file is re-parameterized.
@@ -37,7 +41,11 @@ _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'^network\.5\.proj\.', 'stages.3.downsample.'),
     (r'^network\.6\.(?=pe\.|reparam_conv\.)', 'stages.3.position_encoding.'),
     (r'^network\.[67]\.', 'stages.3.blocks.'),
+    (r'^network\.8\.proj\.', 'stages.4.downsample.'),
+    (r'^network\.9\.', 'stages.4.position_encoding.'),
+    (r'^network\.10\.', 'stages.4.blocks.'),
     (r'\.downsample\.proj\.', '.downsample.'),
+    (r'\.downsample\.0\.se\.', '.downsample.se.'),
     (r'\.pos_emb\.', '.position_encoding.'),
     (r'^(conv_exp|final_conv)\.', 'neck.conv.'),
     (r'^neck\.conv\.se\.', 'neck.se.'),
@@ -65,7 +73,7 @@ _RENAMES = [(re.compile(pattern), name) for pattern, name in (
 )]
 
 
-_CLASSIFIER = ('neck.conv.', 'neck.se.', 'head.fc.')
+_CLASSIFIER = ('neck.conv.', 'neck.se.', 'neck.proj.', 'head.fc.')
 
 
 def convert_state_dict(state_dict: StateDict,
@@ -95,6 +103,13 @@ def convert_state_dict(state_dict: StateDict,
         return converted.backbone
     backbone = {f'backbone.{k}': v for k, v in converted.backbone.items()}
     return {**backbone, **converted.classifier}
+
+
+def belonging(names: Iterable[str]) -> list[str]:
+    """Return the names that have the prefix of a FastViT among them."""
+    names = list(names)
+    prefixes = tuple(match['prefix'] for match in map(_FIRST_KEY.match, names) if match)
+    return [name for name in names if name.startswith(prefixes)]
 
 
 def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
@@ -145,6 +160,7 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     if not own:
         backbone = {k: v.flatten() if k.endswith('.layer_scale') else v
                     for k, v in backbone.items()}
+        classifier = _name_projection(classifier, backbone)
     fused = any(name.endswith('.fused.weight') for name in backbone)
     if fused:
         try:
@@ -156,6 +172,27 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
                 'from the original.') from error
     fmt = next(name for name in _OWNERS if match[name] is not None)
     return Converted(fmt, _OWNERS[fmt], fused, backbone, classifier, tuple(ignored))
+
+
+def _name_projection(classifier: StateDict, backbone: StateDict) -> StateDict:
+    """Give the projection of an image tower its name.
+
+    Apple's is a matrix (2C, D) without bias. timm has it in the classifier's place;
+    there the width tells it apart.
+    """
+    classifier = dict(classifier)
+    if 'head.fc.proj' in classifier:
+        kernel = classifier.pop('head.fc.proj').t()
+        bias = kernel.new_zeros(len(kernel))
+    else:
+        variant = VARIANTS.get(name_variant(backbone))
+        kernel = classifier.get('head.fc.weight')
+        if (variant is None or kernel is None
+                or len(kernel) != variant.embedding_dims):
+            return classifier
+        kernel = classifier.pop('head.fc.weight')
+        bias = classifier.pop('head.fc.bias', kernel.new_zeros(len(kernel)))
+    return {**classifier, 'neck.proj.weight': kernel, 'neck.proj.bias': bias}
 
 
 def _rename(name: str) -> str:
@@ -170,20 +207,23 @@ def _finish_folding(weights: StateDict) -> StateDict:
     for name in list(weights):
         layer, _, what = name.rpartition('.')
         if what == 'layer_scale':
-            op, scale = f'{layer}.op', weights.pop(name)
-            fold = fold_scale
+            op, fold, rest = 'op', fold_scale, [weights.pop(name)]
         elif what == 'running_var' and layer.endswith('.convs.0.norm'):
-            scale = _pop_norm(weights, layer)
+            op, fold, rest = 'convs.0.conv', fold_norm_after, [
+                _pop_norm(weights, layer)]
             layer = layer[:-len('.convs.0.norm')]
-            op, fold = f'{layer}.convs.0.conv', fold_norm_after
         elif what == 'running_var' and layer.endswith('.qkv.norm'):
-            scale = _pop_norm(weights, layer)
+            op, fold, rest = 'linear', fold_norm_before, [_pop_norm(weights, layer)]
             layer = layer[:-len('.norm')]
-            op, fold = f'{layer}.linear', fold_norm_before
+        elif (what == 'weight' and layer.endswith('.qkv.norm') and name in weights
+              and f'{layer}.running_var' not in weights):
+            op, fold, rest = 'linear', fold_affine_before, [
+                weights.pop(name), weights.pop(f'{layer}.bias')]
+            layer = layer[:-len('.norm')]
         else:
             continue
-        kernel = weights.pop(f'{op}.weight')
-        folded = fold(kernel, weights.pop(f'{op}.bias', None), scale)
+        kernel = weights.pop(f'{layer}.{op}.weight')
+        folded = fold(kernel, weights.pop(f'{layer}.{op}.bias', None), *rest)
         for part, value in zip(('weight', 'bias'), folded):
             weights[f'{layer}.fused.{part}'] = value.to(kernel.dtype)
     return weights

@@ -76,8 +76,13 @@ def fold_norm_before(kernel: Tensor, bias: Tensor | None, norm) -> Affine:
     """
     if isinstance(norm, nn.Identity):
         return fold_norm_after(kernel, bias, norm)
-    scale, shift = norm_scale_shift(norm)
-    kernel = widen(kernel)
+    return fold_affine_before(kernel, bias, *norm_scale_shift(norm))
+
+
+def fold_affine_before(kernel: Tensor, bias: Tensor | None, scale: Tensor,
+                       shift: Tensor) -> Affine:
+    """Fold linear(scale * x + shift), kernel (out, in), scale and shift (in,)."""
+    kernel, scale, shift = map(widen, (kernel, scale, shift))
     # Not a matmul: autocast would run that in low precision.
     offset = (kernel * shift).sum(1)
     return kernel * scale, offset if bias is None else widen(bias) + offset

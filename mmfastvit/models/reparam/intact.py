@@ -11,9 +11,9 @@ from torch.nn.modules import module as global_hooks
 
 from .norms import is_batch_norm
 
-_KINDS = (nn.Conv2d, nn.Linear, nn.GELU, nn.ReLU, nn.ModuleList)
+_KINDS = (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.GELU, nn.ReLU, nn.ModuleList)
 # What a fused norm leaves, and norms about which a layer says more itself.
-_FOLDED_OR_REFUSED = (nn.Identity, nn.GroupNorm, nn.LayerNorm)
+_FOLDED_OR_REFUSED = (nn.Identity, nn.GroupNorm)
 
 
 @cache
