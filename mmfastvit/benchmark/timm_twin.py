@@ -9,8 +9,11 @@ from mmfastvit.models.fastvit import convert_state_dict
 from mmfastvit.utils.errors import ArgumentError
 
 
+_NAMES = {'fastvithd': 'mci3'}  # which timm calls otherwise
+
+
 def build(arch: str) -> nn.Module:
-    """Return timm's network of a variant, giving the maps of its four stages.
+    """Return timm's network of a variant, giving the maps of its first four stages.
 
     Its stem has what ours has, so that it can train in channels_last: there, the
     backward pass of a dense 1x1 convolution of stride 2 with few channels
@@ -24,7 +27,8 @@ def build(arch: str) -> nn.Module:
     except ImportError as error:
         raise ArgumentError('comparing with timm needs it: pip install timm, or '
                             'leave out --vs timm.') from error
-    twin = timm.create_model(f'fastvit_{arch.lower()}', features_only=True)
+    name = _NAMES.get(arch.lower(), arch.lower())
+    twin = timm.create_model(f'fastvit_{name}', features_only=True)
     for conv in twin.modules():
         if (isinstance(conv, nn.Conv2d) and conv.groups == 1
                 and conv.kernel_size == (1, 1) and conv.stride != (1, 1)):
