@@ -12,7 +12,8 @@ KINDS = ('checkpoints', 'resumes', 'pictures', 'exported', 'datasets',
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='robustness', description=__doc__)
-    parser.add_argument('kinds', nargs='*', default=KINDS, choices=KINDS,
+    # Python 3.11 holds no argument at all against the choices, too.
+    parser.add_argument('kinds', nargs='*', choices=[*KINDS, []],
                         metavar='KIND', help=f'{", ".join(KINDS)} (default: all)')
     parser.add_argument('--seed', type=int, default=0, help='other inputs for another')
     parser.add_argument('--count', type=int, help='inputs of each kind')
@@ -38,7 +39,7 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
     from .run import run, write_results
     from .table import failures, table
     results = {}
-    for name in args.kinds:
+    for name in args.kinds or KINDS:
         kind = importlib.import_module(f'robustness.{name}').KIND
         indices = range(kind.count if args.count is None else args.count)
         if args.only is not None:
