@@ -32,6 +32,8 @@ FASTVIT = ['t8', 't12', 's12', 'sa12', 'sa24', 'sa36', 'ma36']
 # MCi1 to MCi4 have what MCi0 and MCI3_KIND have, more often.
 ALL = [*FASTVIT, 'mci0', *(pytest.param(arch, marks=pytest.mark.slow)
                            for arch in ('mci1', 'mci2', 'mci3', 'mci4'))]
+SA12_KIND = dict(VARIANTS['sa12'].__dict__, depths=(1, 1, 1, 1),
+                 embed_dims=(32, 64, 128, 256))
 MCI3_KIND = dict(depths=(1, 1, 1, 1, 1), embed_dims=(32, 64, 128, 256, 512),
                  mlp_ratio=2, token_mixers=('repmixer',) * 3 + ('attention',) * 2,
                  downsample_act=True, attention_norm='LN', stem_scale=False,

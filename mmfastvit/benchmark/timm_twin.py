@@ -8,7 +8,6 @@ from mmfastvit.checkpoints.fit import StateDict
 from mmfastvit.models.fastvit import convert_state_dict
 from mmfastvit.utils.errors import ArgumentError
 
-
 _NAMES = {'fastvithd': 'mci3'}  # which timm calls otherwise
 
 

@@ -151,8 +151,11 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
     if not keep_log:
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = tempfile.mkdtemp(prefix='mmfastvit-')
-        # MMEngine gives runs of one name, which is the second, one visualiser.
+        # MMEngine gives runs of one name, which is the second, one visualiser, and
+        # visualisers of one name the folder of the first.
         cfg.experiment_name = Path(cfg.work_dir).name
+        if cfg.get('visualizer'):
+            cfg.visualizer.name = cfg.experiment_name
     try:
         with cpu_processes(cfg), safe_loaders():
             runner = _Runner.from_cfg(cfg)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import build
+from helpers import MCI3_KIND, SA12_KIND, build
 from mmfastvit import reparameterize
 
 pytestmark = pytest.mark.skipif(torch.__version__ < '2.6',
@@ -22,11 +22,17 @@ def run(model, compiled, x):
             model.state_dict())
 
 
-@pytest.mark.parametrize('backend', [
-    'aot_eager', pytest.param('inductor', marks=pytest.mark.slow)])
-@pytest.mark.parametrize('form', ['live', 'frozen', 'eval', 'deploy'])
-def test_one_graph(form, backend):
-    model = build('sa12').train(form in ('live', 'frozen'))
+KINDS = {'sa12': SA12_KIND, 'mci3': MCI3_KIND}
+QUICK = [('sa12', 'frozen'), ('sa12', 'deploy'), ('mci3', 'eval')]
+
+
+@pytest.mark.parametrize('kind, form, backend', [
+    pytest.param(kind, form, backend, marks=[pytest.mark.slow] * (
+        backend == 'inductor' or (kind, form) not in QUICK))
+    for kind in KINDS for form in ('live', 'frozen', 'eval', 'deploy')
+    for backend in ('aot_eager', 'inductor')])
+def test_one_graph(kind, form, backend):
+    model = build(KINDS[kind]).train(form in ('live', 'frozen'))
     if form == 'frozen':
         model.norm_eval = True
         model.train()
