@@ -25,6 +25,7 @@ def config(folder):
 @pytest.mark.parametrize('name', ['encoder.onnx', pytest.param(
     'encoder.xml', marks=pytest.mark.slow)])
 def test_a_picture_s_embedding(name, tmp_path):
+    pytest.importorskip('onnxruntime' if name.endswith('.onnx') else 'openvino')
     cfg = config(tmp_path)
     model = build_runner(cfg, keep_log=False).model.eval()
     torch.save(model.state_dict(), tmp_path / 'encoder.pth')

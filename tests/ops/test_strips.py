@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from helpers import distance, randomize
 from mmfastvit import reparameterize
 from mmfastvit.models.fastvit.blocks import Stem
+from mmfastvit.models.fastvit.variants import Variant
 from mmfastvit.models.reparam import run_branches
 from mmfastvit.ops.cpu import strips
 
@@ -28,7 +29,8 @@ def calls(monkeypatch):
 
 def make_stem(dtype=torch.float64, memory_format=torch.channels_last):
     torch.manual_seed(0)
-    stem = randomize(Stem(3, CHANNELS, dict(type='BN'))).to(dtype)
+    variant = Variant((1,), (CHANNELS,), 3, ('repmixer',))
+    stem = randomize(Stem(3, variant, dict(type='BN'))).to(dtype)
     return stem.eval().to(memory_format=memory_format)
 
 
