@@ -3,7 +3,7 @@ import copy
 import json
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -64,22 +64,23 @@ def build(arch: str | dict = 'sa12', double: bool = True, **kwargs) -> FastViT:
 
 
 def build_timm(arch: str | dict) -> nn.Module:
-    """Return timm's network of a variant, or of the kind of ``MCI3_KIND``."""
+    """Return timm's network of a variant, by name or by its fields."""
     if isinstance(arch, str):
         return randomize(timm.create_model(f'fastvit_{arch}', num_classes=7)).double()
     from timm.layers import LayerNorm2d
     from timm.models.fastvit import FastVit, RepConditionalPosEnc
-    stages = len(arch['depths'])
+    variant = resolve_arch(arch)
+    stages = range(len(variant.depths))
     return randomize(FastVit(
-        layers=arch['depths'], token_mixers=arch['token_mixers'],
-        embed_dims=arch['embed_dims'], mlp_ratios=(arch['mlp_ratio'],) * stages,
-        downsamples=(False,) + (True,) * (stages - 1),
-        se_downsamples=(False,) * stages,
+        layers=variant.depths, token_mixers=variant.token_mixers,
+        embed_dims=variant.embed_dims, mlp_ratios=[variant.mlp_ratio for _ in stages],
+        downsamples=[i > 0 for i in stages],
+        se_downsamples=[i in variant.downsample_se for i in stages],
         pos_embs=tuple(RepConditionalPosEnc if mixer == 'attention' else None
-                       for mixer in arch['token_mixers']),
-        num_classes=arch['embedding_dims'], lkc_use_act=True,
-        norm_layer=partial(LayerNorm2d, eps=1e-5), stem_use_scale_branch=False,
-    )).double()
+                       for mixer in variant.token_mixers),
+        num_classes=variant.embedding_dims or 7, lkc_use_act=variant.downsample_act,
+        norm_layer=partial(LayerNorm2d, eps=1e-5) if variant.attention_norm == 'LN'
+        else nn.BatchNorm2d, stem_use_scale_branch=variant.stem_scale)).double()
 
 
 def twin_of(timm_model: nn.Module, arch: str | dict) -> FastViT:
@@ -159,9 +160,19 @@ def load_case(arch, reference, fill):
     return apple, np.load(reference / f'fastvit_{arch}.npz')
 
 
+@cache
+def _config(name: str) -> Config:
+    return load_config(ROOT / 'configs' / name)
+
+
+def config_of(name: str) -> Config:
+    """Return one of our configs, read once."""
+    return copy.deepcopy(_config(name))
+
+
 def build_model(name: str) -> tuple[Config, nn.Module]:
     """Return a config and its model, on new weights."""
-    cfg = load_config(ROOT / 'configs' / name)
+    cfg = config_of(name)
     init_default_scope(cfg.default_scope)
     from mmengine.registry import MODELS
     for part in ('backbone', 'neck'):

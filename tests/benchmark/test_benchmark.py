@@ -39,6 +39,14 @@ def test_saved_activations(mode, expected, share):
     assert ours.saved_bytes() < share * timm.saved_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('arch, expected, timm_s', [('mci0', 397.3, 1116.3)])
+def test_saved_activations_of_image_encoders(arch, expected, timm_s):
+    timm, _, ours = backbones(Case(arch, (512, 512), 2, 'frozen', vs_timm=True))
+    assert ours.saved_bytes() / MIB == pytest.approx(expected, abs=0.2)
+    assert timm.saved_bytes() / MIB == pytest.approx(timm_s, abs=0.2)
+
+
 @pytest.mark.parametrize('strip, expected', [
     (strips.STRIP, 335.6), (np.inf, 383.6)])  # the latter as on GPUs
 def test_saved_activations_without_tiles(strip, expected, monkeypatch):
@@ -229,6 +237,7 @@ def test_low_precision():
     assert results[0].saved_bytes > 0 and results[0].peak_bytes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')
 def test_exported_contestants():
     """Both networks, from files that compute the same maps; int8 has its own."""
@@ -268,6 +277,7 @@ def test_a_picture_of_variants_beside_a_config(tmp_path):
     assert (tmp_path / 'found.png').stat().st_size > 10000
 
 
+@pytest.mark.slow
 def test_whole_model(shapes, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f'''

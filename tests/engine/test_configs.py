@@ -10,9 +10,8 @@ from mmengine.registry import DefaultScope, init_default_scope
 from torch.testing import assert_close
 
 from conftest import ROOT
-from helpers import FASTVIT, build_model, make_batch, randomize
+from helpers import FASTVIT, build_model, config_of, make_batch, randomize
 from mmfastvit import VARIANTS, reparameterize
-from mmfastvit.engine.config import load_config
 from mmfastvit.export.detection_sets import DetectionSets, rounded_anew
 from mmfastvit.export.verification import ROUNDINGS
 from mmfastvit.models.reparam import run_branches
@@ -23,7 +22,7 @@ FAMILIES = [f'{method}_{{}}_{data}.py' for method, data in (
     ('fpn_fastvit', 'ade20k'), ('fastvit', 'in1k'))]
 # What the other variants of a family share with SA12 needs no run of its own.
 # An image encoder alone is not trained.
-RUN = [pytest.param(name, marks=() if re.search('_(t8|sa12|ma36)_|fpn.*mci0', name)
+RUN = [pytest.param(name, marks=() if re.search('_(t8|sa12)_|fpn.*mci0', name)
                     else pytest.mark.slow)
        for name in CONFIGS if not name.endswith('_embedding.py')]
 
@@ -36,7 +35,7 @@ def _own_scope():
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_channels_agree_with_the_variant(name):
-    cfg = load_config(ROOT / 'configs' / name)
+    cfg = config_of(name)
     backbone, neck = cfg.model.backbone, cfg.model.neck
     widths = VARIANTS[backbone.arch].embed_dims
     if neck.type == 'FastViTNeck':
@@ -54,7 +53,7 @@ def test_channels_agree_with_the_variant(name):
 def test_a_family_is_complete_and_differs_by_its_variant(family):
     """Nothing but what depends on the variant tells its configs apart."""
     def without_variant(arch):
-        cfg = load_config(ROOT / 'configs' / family.format(arch)).to_dict()
+        cfg = config_of(family.format(arch)).to_dict()
         model = cfg['model']
         assert model['backbone'].pop('arch') == arch
         model['neck'].pop('in_channels')
@@ -75,7 +74,7 @@ def test_the_paper_s_recipe():
     expected = dict(t8=(0., 284), t12=(0., 284), s12=(0., 284), sa12=(0.1, 284),
                     sa24=(0.1, 284), sa36=(0.2, 269), ma36=(0.35, 269))
     for arch, (rate, size) in expected.items():
-        cfg = load_config(ROOT / 'configs' / f'fastvit_{arch}_in1k.py')
+        cfg = config_of(f'fastvit_{arch}_in1k.py')
         assert cfg.model.backbone.drop_path_rate == rate
         pipeline = cfg.test_dataloader.dataset.pipeline
         assert (pipeline[1].scale, pipeline[2].crop_size) == (size, 256)
@@ -84,7 +83,7 @@ def test_the_paper_s_recipe():
 @pytest.mark.parametrize('name', CONFIGS)
 def test_everything_but_the_model_builds(name):
     from mmengine import registry
-    cfg = load_config(ROOT / 'configs' / name)
+    cfg = config_of(name)
     init_default_scope(cfg.default_scope)
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset

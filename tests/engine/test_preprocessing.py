@@ -3,7 +3,7 @@ import pytest
 from mmengine.config import Config
 
 from conftest import ROOT
-from mmfastvit.engine.config import load_config
+from helpers import config_of
 from mmfastvit.engine.preprocessing import check_preprocessing
 
 
@@ -21,7 +21,7 @@ CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_our_configs_are_right(name, said):
-    check_preprocessing(load_config(ROOT / 'configs' / name))
+    check_preprocessing(config_of(name))
     assert not said
 
 
@@ -37,7 +37,7 @@ def test_our_configs_are_right(name, said):
      'Write data_preprocessor=dict('),
 ])
 def test_a_difference_is_said_once(name, source, change, line, said):
-    cfg = load_config(ROOT / 'configs' / name)
+    cfg = config_of(name)
     assert cfg.model.backbone.init_cfg.checkpoint == source
     preprocessor = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
     preprocessor.update(change)

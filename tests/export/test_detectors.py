@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
 
 
+@pytest.mark.slow
 def test_no_detections_in_a_file(exported, tmp_path):
     """Everything is background once the file's own bias says so."""
     model = onnx.load(exported('maskrcnn')[2])

@@ -117,7 +117,9 @@ def test_ctrl_c_keeps_what_is_finished(kind, model, folder, tmp_path):
             (folder / f'{i}.png').write_bytes(content)
     running = subprocess.Popen(
         [*COMMAND, model, source, '--out', out, '--json', tmp_path / 'found.json'],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Who runs the tests in the background may have switched it off.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     running.stdout.readline()  # it is at work
     running.send_signal(signal.SIGINT)
     stderr = running.communicate(timeout=60)[1]
