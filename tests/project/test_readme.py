@@ -1,16 +1,20 @@
 """README's commands, read out of it, run one after the other."""
+import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 
 from conftest import ROOT
 from helpers import SMALL, build_timm
 from mmfastvit.datasets.shapes import ShapesSpec, generate_shapes
+from mmfastvit.models.fastvit.published import PUBLISHED
 
 COMMANDS = re.findall(r'^    ((?:python|torchrun|make|mmfastvit-predict) .*)$',
                       (ROOT / 'README.md').read_text(), re.M)
@@ -38,6 +42,7 @@ def options(command):
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """A checkout with small data where README wants it."""
+    from mmdet.datasets import CocoDataset
     folder = tmp_path_factory.mktemp('checkout')
     for name in ('configs', 'tools'):
         (folder / name).symlink_to(ROOT / name)
@@ -48,12 +53,17 @@ def folder(tmp_path_factory):
         (coco / f'{split}2017').symlink_to(shapes / split)
         content = json.loads(
             (shapes / 'annotations' / f'instances_{split}.json').read_text())
-        for category, name in zip(content['categories'],
-                                  ('person', 'bicycle', 'car')):
-            category['name'] = name
+        # The shapes have the ids 1 to 3; the other names have to be there, too.
+        content['categories'] = [dict(id=i, name=name) for i, name in enumerate(
+            CocoDataset.METAINFO['classes'], 1)]
         (coco / 'annotations' / f'instances_{split}2017.json').write_text(
             json.dumps(content))
     torch.save(build_timm('sa12').state_dict(), folder / 'fastvit_sa12.pth.tar')
+    url = PUBLISHED['apple://mobileclip2_s0'].address
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    fetched = folder / 'torch' / 'hub' / 'checkpoints' / f'mobileclip2_s0-{digest}.pt'
+    fetched.parent.mkdir(parents=True)
+    torch.save(timm.create_model('fastvit_mci0', num_classes=512).state_dict(), fetched)
     return folder
 
 
@@ -85,11 +95,12 @@ def test_commands(folder):
         else:
             words[0] = sys.executable
         result = subprocess.run(
-            [*words, *options(command)], cwd=folder, text=True,
-            timeout=600, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [*words, *options(command)], cwd=folder, text=True, timeout=600,
+            env={**os.environ, 'TORCH_HOME': str(folder / 'torch')},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert result.returncode == 0, f'{command}\n{result.stdout}'
     for path in ('pictures/data', 'pictures/test', 'pictures/val'):
         assert list((folder / path).glob('*.png'))
     for path in ('pictures/curves.png', 'deploy.pth', 'deploy.py',
-                 'fastvit_sa12.safetensors'):
+                 'fastvit_sa12.safetensors', 'mci0.pth'):
         assert (folder / path).stat().st_size > 0
