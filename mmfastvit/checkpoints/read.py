@@ -182,10 +182,15 @@ def read_state_dict(source: str, select: Select | None = None) -> dict[str, Tens
             state dict, or not the one that was chosen.
     """
     place, wanted, sha256 = split_source(source)
-    whole_file = place if sha256 is None else f'{place}#sha256={sha256}'
+    pinned = place if sha256 is None else f'{place}#sha256={sha256}'
     if place.endswith(INDEX):
-        return _read_shards(whole_file, select)
-    content, source = load_from_path_or_url(whole_file), place
+        if sha256 is not None:
+            raise CheckpointError(
+                f'{place} is an index, whose hash says nothing about its shards: give '
+                'it without sha256=, or write the backbone as one file, with '
+                'tools/convert_checkpoint.py, and pin that.')
+        return _read_shards(place, select)
+    content, source = load_from_path_or_url(pinned), place
     held = _held(content)
     while wanted not in held and len(held) == 1 and _held(content[held[0]]):
         content = content[held[0]]  # as Lightning and others nest them
@@ -211,10 +216,9 @@ def read_state_dict(source: str, select: Select | None = None) -> dict[str, Tens
     return tensors
 
 
-def _read_shards(source: str, select: Select | None) -> dict[str, Tensor]:
+def _read_shards(place: str, select: Select | None) -> dict[str, Tensor]:
     """Return the tensors of those shards that hold a selected one."""
-    place = split_source(source)[0]
-    shards = read_index(local_file(source))
+    shards = read_index(local_file(place))
     names = shards if select is None else select(shards)
     folder = place[:-len(PurePosixPath(place).name)]
     tensors = {}

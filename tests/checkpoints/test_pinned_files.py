@@ -97,6 +97,8 @@ def test_shards_are_put_together_and_others_not_read(shards):
     assert_close(dict(loaded.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
     with pytest.raises(CheckpointError, match='there is no checkpoint file'):
         read_state_dict(index)
+    with pytest.raises(CheckpointError, match='says nothing about its shards'):
+        load_pretrained(loaded, f'{index}#sha256={sha256(index)}')
 
 
 def test_one_shard_of_several(shards):

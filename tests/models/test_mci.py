@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -157,8 +158,19 @@ def test_a_layer_norm_of_another_kind_is_not_folded():
         assert relative_error(form(x), expected) < 1e-12
     layer.norm = nn.Identity()
     assert relative_error(layer(x), layer.linear(x)) < 1e-12
-    with pytest.raises(ArgumentError, match='norm is Identity'):
-        reparameterize(layer)
+    for fold in (reparameterize, LayerNormLinear.switch_to_deploy):
+        with pytest.raises(ArgumentError, match='norm is Identity'):
+            fold(layer)
+
+
+def test_a_plain_convolution_in_downsampling():
+    model = build('mci0').eval()
+    downsample = model.stages[2].downsample
+    downsample[1] = nn.Conv2d(256, 256, 1).double()
+    x = torch.randn(1, 128, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        expected = F.gelu(downsample[1](F.gelu(downsample.se(downsample[0](x)))))
+        assert relative_error(downsample(x), expected) < 1e-12
 
 
 def names_of_apple(timm_weights):

@@ -100,7 +100,8 @@ class Downsample(nn.Sequential):
         x = large(x)
         if self.se is not None:
             x = self.se(x)
-        if self.act and intact and pointwise.is_one_operation():
+        if (self.act and intact and isinstance(pointwise, RepConv)
+                and pointwise.is_one_operation()):
             x = pointwise.run(x, *pointwise.kernel_and_bias(), after_gelu=True)
         elif self.act:
             x = pointwise(ops.gelu(x, inplace=intact))

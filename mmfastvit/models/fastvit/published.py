@@ -24,7 +24,6 @@ class Published:
         measure: What ``figures`` are.
         figures: By variant.
         source: Who measured them.
-        sha256: Of the file, by variant, where the publisher gives it.
     """
 
     address: str
@@ -37,7 +36,6 @@ class Published:
     measure: str = ''
     figures: Mapping[str, float] = field(default_factory=dict)
     source: str = ''
-    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 _IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))

@@ -102,7 +102,8 @@ class LayerNormLinear(Reparameterizable):
         return super().why_not_foldable()
 
     def switch_to_deploy(self) -> None:
-        eps = self.eps if self.fused is not None else self.norm.eps
+        folds = self.fused is None and self._has_its_norm()
+        eps = self.norm.eps if folds else self.eps
         super().switch_to_deploy()
         self.eps = eps
 
