@@ -17,7 +17,7 @@ from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
-from mmfastvit.models.fastvit import find_backbone
+from mmfastvit.models.backbone import find_backbone
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit.utils.files import check_targets, whole_file

@@ -5,7 +5,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmfastvit.models.fastvit import FastViT, FastViTNeck
+from mmfastvit.models.backbone import Backbone
+from mmfastvit.models.fastvit import FastViTNeck
 from mmfastvit.utils.errors import ArgumentError
 
 
@@ -29,7 +30,7 @@ def _deploy(node: Any, scope: str) -> None:
     if isinstance(node, dict):
         scope = node.get('_scope_') or scope
         kind = _class_of(node.get('type'), scope)
-        if isinstance(kind, type) and issubclass(kind, (FastViT, FastViTNeck)):
+        if isinstance(kind, type) and issubclass(kind, (Backbone, FastViTNeck)):
             node.update(deploy=True, init_cfg=None)
     if isinstance(node, (dict, list, tuple)):
         for child in node.values() if isinstance(node, dict) else node:

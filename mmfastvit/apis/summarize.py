@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from mmfastvit.engine.channels import check_channels
 from mmfastvit.engine.config import load_config
-from mmfastvit.models.fastvit import VARIANTS, FastViT, FastViTNeck
-from mmfastvit.models.fastvit.variants import resolve_arch
+from mmfastvit.models.backbone import Backbone
+from mmfastvit.models.families import FAMILIES, all_variants, find_variant
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.tables import markdown
@@ -51,18 +51,15 @@ class Classifier(nn.Module):
     Maps an image (B, 3, H, W) to logits (B, 1000), or to an embedding.
     """
 
-    def __init__(self, arch: str):
+    def __init__(self, name: str):
         super().__init__()
-        variant = resolve_arch(arch)
-        self.backbone = FastViT(arch, out_indices=range(len(variant.depths)),
-                                out_norm_cfg=None)
-        channels = self.backbone.out_channels[-1]
-        self.neck = FastViTNeck(channels, embedding_dims=variant.embedding_dims)
-        self.head = nn.Linear(2 * channels, 1000) \
-            if variant.embedding_dims is None else nn.Identity()
+        family, arch = find_variant(name)
+        stages = len(family.weights_class.variants[arch].depths)
+        self.backbone = family(arch, out_indices=range(stages), out_norm_cfg=None)
+        self.end = FAMILIES[family](self.backbone)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.neck(self.backbone(x))[0])
+        return self.end(self.backbone(x)[-1])
 
 
 @torch.no_grad()
@@ -90,7 +87,7 @@ def count(model: nn.Module, x: Tensor) -> dict[str, Cost]:
 
 def _in_channels(model: nn.Module) -> int:
     return next((part.in_channels for part in model.modules()
-                 if isinstance(part, FastViT)), 3)
+                 if isinstance(part, Backbone)), 3)
 
 
 def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
@@ -110,7 +107,8 @@ def count_config(cfg: Config, size: tuple[int, int] = (256, 256)
         Costs by name, of the train form and of the deploy form.
 
     Raises:
-        ArgumentError: The model holds no FastViT, or its neck takes other widths.
+        ArgumentError: The model holds no backbone of ours, or its neck takes other
+            widths.
     """
     check_channels(cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -143,7 +141,7 @@ def summarize(names: Sequence[str] = (),
     configs = [name for name in names if Path(name).suffix]
     archs = [name for name in names if name not in configs]
     tables = [] if configs and not archs else [
-        _variants(archs or list(VARIANTS), size)]
+        _variants(archs or all_variants(), size)]
     channels = [] if configs and not archs else [3]
     for name in configs:
         cfg = load_config(name)

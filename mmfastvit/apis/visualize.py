@@ -19,7 +19,7 @@ from torch import nn
 from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
-from mmfastvit.models.fastvit import find_backbone
+from mmfastvit.models.backbone import find_backbone
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import check_targets, whole_file
 from mmfastvit.utils.progress import track

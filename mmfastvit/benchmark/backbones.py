@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmfastvit.models.families import find_variant
 from mmfastvit.models.fastvit import FastViT
 from mmfastvit.models.reparam import reparameterize
 from mmfastvit.utils.errors import ArgumentError
@@ -68,8 +69,11 @@ def check_equal(case: Case, maps: dict[str, Sequence[np.ndarray]]) -> None:
 
 
 def _network(case: Case, entry: Entry) -> nn.Module:
-    ours = randomize(FastViT(case.name, out_norm_cfg=None))
+    family, arch = find_variant(case.name)
+    ours = randomize(family(arch, out_norm_cfg=None))
     if case.vs_timm:
+        if family is not FastViT:
+            raise ArgumentError(f'timm has no {family.__name__}: leave out --vs timm.')
         theirs = randomize(timm_twin.build(case.name))
         if entry.library == 'timm':
             return theirs if case.trains else _reparameterized(theirs)

@@ -3,13 +3,14 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmfastvit.models.fastvit.backbone import DENSE_STAGES
-from mmfastvit.models.fastvit.variants import resolve_arch
+from mmfastvit.models.arch import resolve
+from mmfastvit.models.backbone import DENSE_STAGES
+from mmfastvit.models.families import default_arch, find_family
 from mmfastvit.utils.errors import ArgumentError
 
 
 def check_channels(cfg: Config) -> None:
-    """Compare a FastViT's widths with ``in_channels`` of the neck after it.
+    """Compare a backbone's widths with ``in_channels`` of the neck after it.
 
     PyTorch would say "expected input to have 96 channels, but got 64" after the data
     are read, and not where.
@@ -29,14 +30,17 @@ def _check(node: Any, place: str) -> None:
     suffix = ''
     if isinstance(neck, (list, tuple)) and neck:
         neck, suffix = neck[0], '.0'
-    if not (isinstance(backbone, dict) and isinstance(neck, dict)
-            and _name(backbone.get('type')) == 'FastViT'):
+    if not (isinstance(backbone, dict) and isinstance(neck, dict)):
+        return
+    family = find_family(_name(backbone.get('type')))
+    if family is None:
         return
     wanted = neck.get('in_channels')
     several = isinstance(wanted, (list, tuple))
     if not several and not isinstance(wanted, int):
         return
-    widths = resolve_arch(backbone.get('arch', 'sa12')).embed_dims
+    widths = resolve(backbone.get('arch', default_arch(family)),
+                     family.weights_class.variants).embed_dims
     indices = backbone.get('out_indices')
     if indices is None:
         indices = range(min(len(widths), DENSE_STAGES))

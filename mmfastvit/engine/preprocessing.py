@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmfastvit.models.fastvit.published import PUBLISHED
+from mmfastvit.models.families import find_published
 from mmfastvit.utils.nested import dicts
 
 _TOLERANCE = 0.5  # of pixels from 0 to 255: rounded values are right, too
@@ -31,7 +31,7 @@ def check_preprocessing(cfg: Config) -> None:
             place, preprocessor = 'data_preprocessor', cfg.data_preprocessor
         if source is None or not isinstance(preprocessor, dict):
             continue
-        row = PUBLISHED[source]
+        row = find_published(source)
         to_rgb = 'to_rgb' if cfg.get('default_scope') == 'mmpretrain' else 'bgr_to_rgb'
         wanted = {'mean': list(row.mean), 'std': list(row.std), to_rgb: True}
         given = {key: preprocessor.get(key) for key in wanted}
@@ -47,7 +47,7 @@ def _published(backbone: Any) -> str | None:
     init_cfg = backbone.get('init_cfg') if isinstance(backbone, dict) else None
     source = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
     name = str(source).partition('#')[0]
-    return name if name in PUBLISHED else None
+    return name if find_published(name) else None
 
 
 def _agree(given: Any, wanted: Any) -> bool:

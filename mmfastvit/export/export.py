@@ -21,7 +21,7 @@ from mmfastvit.checkpoints.work_dir import latest_checkpoint
 from mmfastvit.datasets.shapes import draw_scene
 from mmfastvit.engine.data import check_data
 from mmfastvit.engine.runner import build_runner
-from mmfastvit.models.fastvit import find_backbone
+from mmfastvit.models.backbone import find_backbone
 from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
 from mmfastvit.utils.errors import (
     ArgumentError,

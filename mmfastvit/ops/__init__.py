@@ -4,23 +4,35 @@
 stands in. ``with ops.plain():`` runs the plain forms alone.
 """
 # Of the forms that take the arguments, the one registered first runs: CPUs' come first.
-from . import cpu, overwriting, picking, recomputing, statistics  # noqa: F401
+from . import (  # noqa: F401
+    cpu,
+    overwriting,
+    picking,
+    recomputing,
+    statistics,
+    windows,
+)
 from .dispatch import plain, runs_plain
 from .functions import (
     add,
+    attention,
     conv2d,
     feed_forward,
+    from_windows,
     gelu,
     gelu_conv2d,
     in_strips,
     linear,
+    mlp,
     moments,
     pick,
     sum_by_moments,
+    to_windows,
     widen,
 )
 
 __all__ = [
-    'add', 'conv2d', 'feed_forward', 'gelu', 'gelu_conv2d', 'in_strips', 'linear',
-    'moments', 'pick', 'plain', 'runs_plain', 'sum_by_moments', 'widen',
+    'add', 'attention', 'conv2d', 'feed_forward', 'from_windows', 'gelu', 'gelu_conv2d',
+    'in_strips', 'linear', 'mlp', 'moments', 'pick', 'plain', 'runs_plain',
+    'sum_by_moments', 'to_windows', 'widen',
 ]

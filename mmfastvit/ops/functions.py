@@ -88,6 +88,60 @@ def feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
 
 
 @dispatched
+def mlp(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+        bias_2: Tensor) -> Tensor:
+    """Map tokens (B, N, C) -> (B, N, C'): a linear map, a GELU, and another.
+
+    Args:
+        kernel_1: (hidden, C).
+        bias_1: (hidden,).
+        kernel_2: (C', hidden).
+        bias_2: (C',).
+    """
+    return F.linear(F.gelu(F.linear(x, kernel_1, bias_1)), kernel_2, bias_2)
+
+
+@dispatched
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return softmax(q k^T / sqrt(d) + bias) v.
+
+    Args:
+        q, k, v: (B, heads, N, d).
+        bias: (heads, N, N), the same for all of the batch.
+    """
+    mask = None if bias is None else bias.to(q.dtype)[None]
+    return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+@dispatched
+def to_windows(x: Tensor, side: int) -> Tensor:
+    """Cut a map (B, C, H, W) into windows (B * rows * columns, side * side, C).
+
+    Zeros below and on the right fill the last ones. Images come first, then windows
+    row by row, then pixels row by row.
+    """
+    x = x.permute(0, 2, 3, 1)
+    _, h, w, c = x.shape
+    x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
+    x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).transpose(2, 3)
+    return x.reshape(-1, side * side, c)
+
+
+@dispatched
+def from_windows(windows: Tensor, side: int, size: Pair) -> Tensor:
+    """Put windows in place again, (B * rows * columns, side * side, C) -> (B, C, H, W).
+
+    Args:
+        size: H and W of the map, without what filled the last windows.
+    """
+    h, w = size
+    rows, columns = -(-h // side), -(-w // side)
+    x = windows.reshape(-1, rows, columns, side, side, windows.shape[2])
+    x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return x[:, :h, :w].permute(0, 3, 1, 2)
+
+
+@dispatched
 def pick(x: Tensor, stride: Pair) -> Tensor:
     """Return every stride-th row and column of (B, C, H, W), from the first on."""
     return x[:, :, ::stride[0], ::stride[1]]

@@ -50,7 +50,7 @@ def test_variants_by_hand(arch):
     for form, train in ((model, 1), (reparameterize(model), 0)):
         found = count(form, x)
         assert found[WHOLE].macs == macs_by_hand(arch, 64, train)
-        parts = [found[name] for name in ('backbone', 'neck', 'head')]
+        parts = [found[name] for name in ('backbone', 'end')]
         assert sum(p.macs for p in parts) == found[WHOLE].macs
         assert sum(p.parameters for p in parts) == found[WHOLE].parameters
 
@@ -117,7 +117,7 @@ def test_the_tool(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['sa13'], "arch='sa13' is unknown"),
+    (['sa13'], "'sa13' is no variant"),
     (['nowhere.py'], 'There is no config nowhere.py'),
 ])
 def test_mistakes_end_in_one_paragraph(tmp_path, arguments, message):

@@ -43,7 +43,7 @@ def test_every_row_is_whole(name):
     assert set(row.figures) <= set(row.variants)
     assert not row.figures or row.measure and row.source
     # ImageNet's networks may be sold; MobileCLIP's and FastVLM's are for research.
-    assert row.research_only == ('in1k' not in name)
+    assert bool(row.restriction) == ('in1k' not in name)
 
 
 def test_preprocessing_of_s3_and_s4():
@@ -93,8 +93,8 @@ def test_licence_is_said_once_and_the_neck_comes_from_the_same_file(
     whole = tiny()
     whole['neck'].proj.bias.data.zero_()
     torch.save(whole.state_dict(), tmp_path / 'own.pth')
-    monkeypatch.setattr('mmfastvit.models.fastvit.weights.locate',
-                        lambda source, *_: str(tmp_path / 'own.pth'))
+    monkeypatch.setattr('mmfastvit.checkpoints.published.Publications.locate',
+                        lambda self, source, *_: str(tmp_path / 'own.pth'))
     said = []
     monkeypatch.setattr('mmfastvit.checkpoints.load.print_log',
                         lambda text, *_, **__: said.append(text))

@@ -53,6 +53,15 @@ CASES = {
     'feed_forward': lambda layout: (
         ops.feed_forward, [maps(2, 8, 5, 6, layout=layout), tensor(12, 8, 1, 1),
                            tensor(12), tensor(6, 12, 1, 1), tensor(6)], ()),
+    'mlp': lambda layout: (
+        ops.mlp, [tensor(3, 7, 8), tensor(12, 8), tensor(12), tensor(6, 12),
+                  tensor(6)], ()),
+    'attention': lambda layout: (
+        ops.attention, [tensor(3, 2, 5, 4) for _ in range(3)] + [tensor(2, 5, 5)], ()),
+    'to_windows': lambda layout: (
+        ops.to_windows, [maps(2, 8, 7, 9, layout=layout)], (4, )),
+    'from_windows': lambda layout: (
+        ops.from_windows, [tensor(12, 16, 8)], (4, (7, 9))),
     'pick': lambda layout: (ops.pick, [maps(2, 8, 5, 6, layout=layout)], ((2, 3),)),
     'moments': lambda layout: (
         lambda x: torch.cat(ops.moments(x)), [maps(2, 8, 5, 6, layout=layout)], ()),

@@ -1,28 +1,27 @@
 """The pieces a FastViT is stacked from: stem, downsampling, blocks, stages."""
 from collections.abc import Sequence
-from contextlib import nullcontext
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from mmfastvit import ops
+from mmfastvit.models.backbone import run_block
 from mmfastvit.models.layers import (
     Attention,
     ConvFFN,
+    ConvStem,
     DropPath,
     RepConv,
     RepCPE,
     RepMixer,
     SqueezeExcite,
+    conv_of_gelu,
 )
 from mmfastvit.models.reparam.intact import has_intact_parts
 
 from .variants import Variant
 
 
-class Stem(nn.Sequential):
+class Stem(ConvStem):
     """Three MobileOne blocks, each with a GELU; the first two have stride 2.
 
     Section 3.2 of the paper.
@@ -40,30 +39,6 @@ class Stem(nn.Sequential):
             RepConv(channels, channels, kernel_sizes, stride=2, groups=channels,
                     norm_cfg=norm_cfg),
             RepConv(channels, channels, (1,), skip=True, norm_cfg=norm_cfg))
-        # Values of the largest map, at half the size, for each of the image.
-        self.growth = channels / in_channels / 4
-        self.built = self._geometry()
-
-    def forward(self, x: Tensor) -> Tensor:
-        if has_intact_parts(self) and all(
-                isinstance(conv, RepConv) and conv.is_one_operation() for conv in self):
-            parameters = [t for conv in self for t in conv.kernel_and_bias()]
-            if self._geometry() == self.built:
-                return ops.in_strips(self._run, x, self.growth, 4, *parameters)
-            return self._run(x, *parameters)
-        for conv in self:
-            x = ops.gelu(conv(x), inplace=has_intact_parts(self))
-        return x
-
-    def _geometry(self) -> list[tuple]:
-        """Return what strips depend on: how far each row sees."""
-        return [(op.kernel_size, op.stride, op.padding, op.dilation)
-                for op in (conv.operation for conv in self)]
-
-    def _run(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        for i, conv in enumerate(self):
-            x = conv.run(x, *parameters[2 * i:2 * i + 2], after_gelu=i > 0)
-        return ops.gelu(x, inplace=True)
 
 
 class Downsample(nn.Sequential):
@@ -100,13 +75,7 @@ class Downsample(nn.Sequential):
         x = large(x)
         if self.se is not None:
             x = self.se(x)
-        if (self.act and intact and isinstance(pointwise, RepConv)
-                and pointwise.is_one_operation()):
-            x = pointwise.run(x, *pointwise.kernel_and_bias(), after_gelu=True)
-        elif self.act:
-            x = pointwise(ops.gelu(x, inplace=intact))
-        else:
-            x = pointwise(x)
+        x = conv_of_gelu(pointwise, x, intact) if self.act else pointwise(x)
         return ops.gelu(x, inplace=intact)
 
 
@@ -188,33 +157,5 @@ class Stage(nn.Module):
         if self.position_encoding is not None:
             x = self.position_encoding(x)
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(
-                    block, x, use_reentrant=False, context_fn=lambda b=block: (
-                        nullcontext(), _WithoutStatistics(b)))
-            else:
-                x = block(x)
+            x = run_block(block, self.with_cp, x)
         return x
-
-
-class _WithoutStatistics:
-    """Keeps recomputation from updating running statistics a second time.
-
-    By a momentum of 0, so that the same tensors are saved as the first time. It may
-    be entered again, for another backward pass.
-    """
-
-    def __init__(self, block: nn.Module):
-        self.norms = [m for m in block.modules()
-                      if isinstance(m, _BatchNorm) and m.running_mean is not None]
-
-    def __enter__(self) -> None:
-        self.kept = [(norm.momentum, norm.num_batches_tracked.clone())
-                     for norm in self.norms]
-        for norm in self.norms:
-            norm.momentum = 0.
-
-    def __exit__(self, *error) -> None:
-        for norm, (momentum, count) in zip(self.norms, self.kept):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)

@@ -5,10 +5,11 @@ still holds the norms of ConvFFN and attention and the layer scales, is folded t
 end on the way.
 """
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 
 from mmfastvit.checkpoints.family import Converted
-from mmfastvit.checkpoints.fit import StateDict, shorten
+from mmfastvit.checkpoints.fit import StateDict
+from mmfastvit.checkpoints.key_names import KeyNames
 from mmfastvit.models.reparam.fusion import (
     FixedNorm,
     fold_affine_before,
@@ -27,7 +28,6 @@ _FIRST_KEY = re.compile(
     r'(?P<apple>patch_embed\.0\.(?:rbr_conv\.0\.conv|reparam_conv))|'
     r'(?P<timm>stem\.0\.(?:conv_kxk\.0\.conv|reparam_conv))|'
     r'(?P<mmfastvit>stem\.0\.(?:convs\.0\.conv|fused)))\.weight$')
-_OWNERS = {'apple': "Apple's", 'timm': "timm's", 'mmfastvit': 'our own'}
 
 # Applied in this order; on the left Apple's name | timm's name.
 _RENAMES = [(re.compile(pattern), name) for pattern, name in (
@@ -72,8 +72,10 @@ _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'\.se\.(expand|fc2)\.', '.se.expand.'),
 )]
 
-
-_CLASSIFIER = ('neck.conv.', 'neck.se.', 'neck.proj.', 'head.fc.')
+NAMES = KeyNames(
+    'FastViT', _FIRST_KEY,
+    {'apple': "Apple's", 'timm': "timm's", 'mmfastvit': 'our own'}, _RENAMES,
+    ('neck.conv.', 'neck.se.', 'neck.proj.', 'head.fc.'))
 
 
 def convert_state_dict(state_dict: StateDict,
@@ -105,13 +107,6 @@ def convert_state_dict(state_dict: StateDict,
     return {**backbone, **converted.classifier}
 
 
-def belonging(names: Iterable[str]) -> list[str]:
-    """Return the names that have the prefix of a FastViT among them."""
-    names = list(names)
-    prefixes = tuple(match['prefix'] for match in map(_FIRST_KEY.match, names) if match)
-    return [name for name in names if name.startswith(prefixes)]
-
-
 def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     """Sort and rename a state dict; see :func:`convert_state_dict`.
 
@@ -122,47 +117,13 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
     Raises:
         CheckpointError: No FastViT is in it, or more than one.
     """
-    if prefix and not prefix.endswith('.'):
-        prefix += '.'
-    matches = [match for match in map(_FIRST_KEY.match, state_dict) if match
-               and prefix in (None, match['prefix'])]
-    if len(matches) != 1:
-        found = [match['prefix'] for match in matches]
-        problem = (f'several FastViTs, under {found}: say which with prefix='
-                   if found else f'no FastViT under {prefix!r}'
-                   if prefix else 'no FastViT')
-        raise CheckpointError(
-            f"the checkpoint holds {problem}. Known are Apple's, timm's and "
-            f"mmfastvit's key names; the first of its {len(state_dict)} keys "
-            f'are {shorten(state_dict)}.')
-    match = matches[0]
-    own = match['mmfastvit'] is not None
-    backbone, classifier, ignored = {}, {}, []
-    origins = {}
-    for key, value in state_dict.items():
-        inside = key.startswith(match['prefix'])
-        name = key[len(match['prefix']):] if inside else key
-        if inside and not own:
-            name = _rename(name)
-        if inside and name in origins:
-            raise CheckpointError(
-                f'the checkpoint names one tensor twice: {origins[name]} and {key} '
-                f'both are our {name}. Remove one of them.')
-        if inside:
-            origins[name] = key
-        # Our own classifier keeps neck and head beside the backbone.
-        if name.startswith(_CLASSIFIER) and (own or inside):
-            classifier[name] = value
-        elif inside:
-            backbone[name] = value
-        else:
-            ignored.append(key)
-    if not own:
+    found = NAMES.sort(state_dict, prefix)
+    backbone, classifier = found.backbone, found.classifier
+    if found.format != 'mmfastvit':
         backbone = {k: v.flatten() if k.endswith('.layer_scale') else v
                     for k, v in backbone.items()}
         classifier = _name_projection(classifier, backbone)
-    fused = any(name.endswith('.fused.weight') for name in backbone)
-    if fused:
+    if found.fused:
         try:
             backbone = _finish_folding(backbone)
         except (KeyError, RuntimeError) as error:
@@ -170,8 +131,7 @@ def convert(state_dict: StateDict, prefix: str | None = None) -> Converted:
                 'the checkpoint is re-parameterized in part, or incomplete: '
                 f'{error} does not go together with the rest. Convert it again '
                 'from the original.') from error
-    fmt = next(name for name in _OWNERS if match[name] is not None)
-    return Converted(fmt, _OWNERS[fmt], fused, backbone, classifier, tuple(ignored))
+    return replace(found, backbone=backbone, classifier=classifier)
 
 
 def _name_projection(classifier: StateDict, backbone: StateDict) -> StateDict:
@@ -193,12 +153,6 @@ def _name_projection(classifier: StateDict, backbone: StateDict) -> StateDict:
         kernel = classifier.pop('head.fc.weight')
         bias = classifier.pop('head.fc.bias', kernel.new_zeros(len(kernel)))
     return {**classifier, 'neck.proj.weight': kernel, 'neck.proj.bias': bias}
-
-
-def _rename(name: str) -> str:
-    for pattern, replacement in _RENAMES:
-        name = pattern.sub(replacement, name)
-    return name
 
 
 def _finish_folding(weights: StateDict) -> StateDict:

@@ -1,56 +1,27 @@
-"""Weights that others publish, one row each: address, licence, preprocessing, figures.
+"""Weights that Apple publishes, one row each: address, licence, preprocessing, figures.
 
-Nothing is hosted here. No figure is ours; none of the publishers gives a checksum.
+Nothing is hosted here. No figure is ours; Apple gives no checksums.
 """
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from mmfastvit.checkpoints.published import IMAGENET, Publications, Published
 
 _APPLE = 'https://docs-assets.developer.apple.com/ml-research'
 _HUB = 'https://huggingface.co/apple/{}/resolve/main/{}'
 
-
-@dataclass(frozen=True)
-class Published:
-    """Weights under one name.
-
-    Attributes:
-        address: Of the file; ``{arch}`` stands for the variant's name.
-        variants: Names of the networks that the weights fit.
-        licence: Of the weights.
-        research_only: Whether it forbids commercial use.
-        mean: RGB, of pixels from 0 to 255, that the weights were trained with.
-        std: The same.
-        size: Height and width of the pictures.
-        measure: What ``figures`` are.
-        figures: By variant.
-        source: Who measured them.
-    """
-
-    address: str
-    variants: tuple[str, ...]
-    licence: str
-    research_only: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    size: int
-    measure: str = ''
-    figures: Mapping[str, float] = field(default_factory=dict)
-    source: str = ''
-
-
-_IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 _OPENAI = dict(mean=(122.7709, 116.7460, 104.0937), std=(68.5005, 66.6322, 70.3232))
 _UNIT = dict(mean=(0., 0., 0.), std=(255., 255., 255.))  # pixels from 0 to 1
-_SAMPLE_CODE = dict(licence='the licence of apple/ml-fastvit', research_only=False)
+_SAMPLE_CODE = dict(licence='the licence of apple/ml-fastvit', restriction='')
 _RESEARCH = dict(licence='Apple Machine Learning Research Model licence',
-                 research_only=True)
+                 restriction='for research, not for commercial use; what is trained '
+                 'from these weights falls under it, too')
 _TOP_1 = 'ImageNet-1k top-1'
 _ZERO_SHOT = 'ImageNet-1k zero-shot top-1'
 
 
 def _in1k(folder: str, figures: Mapping[str, float]) -> Published:
     return Published(f'{_APPLE}/models/fastvit/{folder}/fastvit_{{arch}}.pth.tar',
-                     tuple(figures), **_SAMPLE_CODE, **_IMAGENET, size=256,
+                     tuple(figures), **_SAMPLE_CODE, **IMAGENET, size=256,
                      measure=_TOP_1, figures=figures, source='apple/ml-fastvit')
 
 
@@ -62,7 +33,7 @@ def _clip(address: str, arch: str, figure: float, scale: dict) -> Published:
 
 def _fastvlm(size: str, file: str) -> Published:
     return Published(_HUB.format(f'FastVLM-{size}', file), ('fastvithd', 'mci3'),
-                     **_RESEARCH, **_UNIT, size=1024)
+                     **_RESEARCH, **_UNIT, size=1024, fused=True)
 
 
 PUBLISHED = {
@@ -86,3 +57,5 @@ PUBLISHED = {
     **{f'apple://fastvlm_{size.lower()}': _fastvlm(
         size, 'model.safetensors.index.json') for size in ('1.5B', '7B')},
 }
+
+APPLE = Publications('Apple', 'apple://', PUBLISHED)

@@ -5,10 +5,11 @@ FastViT: arXiv 2303.14189, Table 1. MCi0 to MCi2 are MobileCLIP's image encoders
 (2412.13303).
 """
 import re
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from mmfastvit.models.arch import check_positive, check_stages, resolve
 from mmfastvit.models.layers.attention import HEAD_CHANNELS
 from mmfastvit.utils.errors import ArgumentError
 
@@ -55,23 +56,8 @@ class Variant:
     embedding_dims: int | None = None
 
     def __post_init__(self):
-        for name in ('depths', 'embed_dims', 'token_mixers'):
-            value = getattr(self, name)
-            if not isinstance(value, (list, tuple)):
-                raise ArgumentError(f'{name}={value!r}: give a sequence, one entry '
-                                    'for each stage.')
-            value = tuple(value)
-            object.__setattr__(self, name, value)  # a config brings lists
-            if not value or len(value) != len(self.depths):
-                raise ArgumentError(
-                    f'{name}={value} has {len(value)} entries, depths='
-                    f'{self.depths} {len(self.depths)}: give one entry for each '
-                    'stage in each of them.')
-        for name in ('depths', 'embed_dims'):
-            if not all(isinstance(n, int) and n > 0
-                       for n in getattr(self, name)):
-                raise ArgumentError(
-                    f'{name}={getattr(self, name)}: give positive integers.')
+        check_stages(self, 'depths', 'embed_dims', 'token_mixers')
+        check_positive(self, 'depths', 'embed_dims')
         for narrow, wide in zip(self.embed_dims, self.embed_dims[1:]):
             if wide % narrow:
                 raise ArgumentError(
@@ -133,39 +119,14 @@ VARIANTS['fastvithd'] = VARIANTS['mci3']  # with weights of its own
 def resolve_arch(arch: str | dict) -> Variant:
     """Return the variant that ``arch`` names or describes.
 
-    Args:
-        arch: One of ``VARIANTS``, in any case, or a dict with the fields of
-            :class:`Variant`.
-
     Raises:
-        ArgumentError: The name is unknown, the dict is incomplete or wrong,
-            or ``arch`` is neither.
+        ArgumentError: There is none.
 
     Example:
         >>> resolve_arch('sa12').embed_dims
         (64, 128, 256, 512)
     """
-    if isinstance(arch, str):
-        if arch.lower() not in VARIANTS:
-            raise ArgumentError(
-                f'arch={arch!r} is unknown; the variants are '
-                f'{", ".join(VARIANTS)}. Give one of them, or a dict with the '
-                'fields of mmfastvit.models.fastvit.variants.Variant.')
-        return VARIANTS[arch.lower()]
-    if not isinstance(arch, dict):
-        raise ArgumentError(f'arch is a {type(arch).__name__}; give a name '
-                        f'({", ".join(VARIANTS)}) or a dict.')
-    known = [field.name for field in fields(Variant)]
-    required = [field.name for field in fields(Variant) if field.default is MISSING]
-    missing = [name for name in required if name not in arch]
-    unknown = [name for name in arch if name not in known]
-    if missing or unknown:
-        raise ArgumentError(
-            f'the arch dict has the fields {sorted(arch)}'
-            + (f', lacks {missing}' if missing else '')
-            + (f', and {unknown} are unknown' if unknown else '')
-            + f'; required are {required}, allowed are {known}.')
-    return Variant(**arch)
+    return resolve(arch, VARIANTS)
 
 
 def name_variant(weights: dict[str, Tensor]) -> str:

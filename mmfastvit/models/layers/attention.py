@@ -1,8 +1,9 @@
 """Multi-head self-attention over all positions of a feature map."""
 
-import torch.nn.functional as F
 from mmengine.model import trunc_normal_init
 from torch import Tensor, nn
+
+from mmfastvit import ops
 
 from .layer_scale import LayerScaled
 from .modules import Linear
@@ -38,9 +39,24 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) -> (B, C, H, W)."""
         tokens = self.qkv(x.flatten(2).transpose(1, 2))  # (B, N, 3C)
-        heads = x.shape[1] // HEAD_CHANNELS
-        q, k, v = (part.view(*part.shape[:2], heads, HEAD_CHANNELS).transpose(1, 2)
-                   for part in tokens.chunk(3, 2))  # (B, heads, N, 32) each
-        out = F.scaled_dot_product_attention(q, k, v)
-        out = self.proj(out.transpose(1, 2).flatten(2))  # (B, N, C)
+        out = self.proj(multi_head(tokens, HEAD_CHANNELS))  # (B, N, C)
         return out.transpose(1, 2).view(x.shape)
+
+
+def multi_head(tokens: Tensor, head_channels: int, bias: Tensor | None = None
+               ) -> Tensor:
+    """Attend within each head: softmax(q k^T / sqrt(d) + bias) v.
+
+    Args:
+        tokens: (B, N, 3C): queries, keys and values, each head after head.
+        head_channels: ``d``, channels of a head.
+        bias: (heads, N, N), for queries and keys.
+
+    Returns:
+        (B, N, C), head after head.
+    """
+    b, n, channels = tokens.shape
+    heads = channels // (3 * head_channels)
+    q, k, v = (part.view(b, n, heads, head_channels).transpose(1, 2)
+               for part in tokens.chunk(3, 2))  # (B, heads, N, d) each
+    return ops.attention(q, k, v, bias).transpose(1, 2).flatten(2)

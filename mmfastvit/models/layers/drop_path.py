@@ -17,10 +17,10 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) -> (B, C, H, W)."""
+        """Map (B, …) -> (B, …); a sample is an entry of the first axis."""
         if not self.training or self.rate == 0:
             return x
-        keep = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(1 - self.rate)
+        keep = x.new_empty((len(x), *[1] * (x.ndim - 1))).bernoulli_(1 - self.rate)
         return x * keep.div_(1 - self.rate)
 
     def extra_repr(self) -> str:

@@ -26,13 +26,13 @@ MAX_PATCH = 32
 
 
 class ConvNorm(nn.Module):
-    """One branch: a convolution without bias, and its norm."""
+    """One branch: a convolution, and its norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int,
-                 stride: int, groups: int, norm_cfg: dict):
+                 stride: int, groups: int, norm_cfg: dict, bias: bool):
         super().__init__()
         self.conv = Conv2d(in_channels, out_channels, kernel_size, stride,
-                           kernel_size // 2, groups=groups, bias=False)
+                           kernel_size // 2, groups=groups, bias=bias)
         self.norm = build_norm(norm_cfg, out_channels)
 
     @property
@@ -64,6 +64,8 @@ class RepConv(Reparameterizable):
         skip: Whether to add a norm of the input itself; it needs stride 1 and
             as many channels out as in.
         norm_cfg: Config of every norm.
+        bias: Whether the convolutions have a bias of their own, which a norm on
+            batch statistics takes away again.
 
     Example:
         >>> layer = RepConv(8, 8, (3, 1), groups=8, skip=True)
@@ -73,10 +75,11 @@ class RepConv(Reparameterizable):
 
     def __init__(self, in_channels: int, out_channels: int,
                  kernel_sizes: Sequence[int], stride: int = 1, groups: int = 1,
-                 skip: bool = False, norm_cfg: dict = dict(type='BN')):
+                 skip: bool = False, norm_cfg: dict = dict(type='BN'),
+                 bias: bool = False):
         super().__init__()
         self.convs = nn.ModuleList(
-            ConvNorm(in_channels, out_channels, size, stride, groups, norm_cfg)
+            ConvNorm(in_channels, out_channels, size, stride, groups, norm_cfg, bias)
             for size in kernel_sizes)
         self.skip = build_norm(norm_cfg, in_channels) if skip else None
 
@@ -153,3 +156,15 @@ class RepConv(Reparameterizable):
         for branch in self.convs:
             out = out + branch(x)
         return out
+
+
+def conv_of_gelu(conv: nn.Module, x: Tensor, inplace: bool) -> Tensor:
+    """Return conv(gelu(x)), (B, C, H, W) -> (B, C', H', W').
+
+    Args:
+        conv: A ``RepConv``, or what a user put in its place.
+        inplace: Whether, in inference, ``x`` may be overwritten.
+    """
+    if inplace and isinstance(conv, RepConv) and conv.is_one_operation():
+        return conv.run(x, *conv.kernel_and_bias(), after_gelu=True)
+    return conv(ops.gelu(x, inplace))

@@ -36,6 +36,16 @@ def _in_tiles(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
     return _compute(x if fits else _new_map(x, len(kernel_2)), x, *matrices)
 
 
+@functions.mlp.faster(
+    takes=lambda x, *_: is_cpu(x) and x.is_contiguous() and x.numel() > 0)
+def _of_tokens(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+               bias_2: Tensor) -> Tensor:
+    """Tokens are a map in channels_last, one pixel wide."""
+    out = _in_tiles(x.mT[..., None], kernel_1[..., None, None], bias_1,
+                    kernel_2[..., None, None], bias_2)
+    return out.squeeze(3).mT
+
+
 def _compute(out: Tensor, x: Tensor, kernel_1: Tensor, bias_1: Tensor,
              kernel_2: Tensor, bias_2: Tensor, *kept: Tensor) -> Tensor:
     """Map (B, C, H, W) to (B, C', H, W); ``kept`` is the hidden map, if that exists.
