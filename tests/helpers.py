@@ -18,13 +18,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from conftest import ROOT
-from mmfastvit import FastViT, convert_state_dict
+from mmfastvit import FasterViT, FastViT, convert_state_dict
 from mmfastvit.benchmark import contestants
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build as build_contestant
 from mmfastvit.benchmark.weights import randomize
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.runner import build_runner
+from mmfastvit.models.backbone import Backbone
 from mmfastvit.models.fastvit import VARIANTS
 from mmfastvit.models.fastvit.variants import resolve_arch
 
@@ -38,6 +39,12 @@ MCI3_KIND = dict(depths=(1, 1, 1, 1, 1), embed_dims=(32, 64, 128, 256, 512),
                  mlp_ratio=2, token_mixers=('repmixer',) * 3 + ('attention',) * 2,
                  downsample_act=True, attention_norm='LN', stem_scale=False,
                  embedding_dims=24)
+# With all that a FasterViT may have, and 2 x 2 windows of a picture of 150x150.
+FASTERVIT_KIND = dict(depths=(1, 1, 2, 1), embed_dims=(16, 32, 64, 128),
+                      stem_channels=8, num_heads=(2, 2, 4, 8),
+                      window_sizes=(7, 7, 7, 7), layer_scale_init_value=1e-5,
+                      propagates=True)
+BOTH = [*ALL, pytest.param(FASTERVIT_KIND, id='fastervit')]
 EXPORTED_KINDS = ['maskrcnn', 'fpn', 'classifier', 'backbone',
                   pytest.param('retinanet', marks=pytest.mark.slow)]
 # Small enough for seconds: what is tested is the plumbing.
@@ -58,8 +65,20 @@ def call(tool, *arguments, cwd, timeout=300):
         stderr=subprocess.STDOUT)
 
 
-def build(arch: str | dict = 'sa12', double: bool = True, **kwargs) -> FastViT:
-    model = randomize(FastViT(arch, **kwargs))
+def family_of(arch: str | dict) -> type[Backbone]:
+    """Return the family that a variant is of, named or described."""
+    if isinstance(arch, dict):
+        return FasterViT if 'num_heads' in arch else FastViT
+    return FastViT if arch in VARIANTS else FasterViT
+
+
+def side_of(arch: str | dict) -> int:
+    """Return the side of a small picture in which every parameter counts."""
+    return 64 if family_of(arch) is FastViT else 128  # several windows
+
+
+def build(arch: str | dict = 'sa12', double: bool = True, **kwargs) -> Backbone:
+    model = randomize(family_of(arch)(arch, **kwargs))
     return model.double() if double else model
 
 

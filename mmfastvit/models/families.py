@@ -8,6 +8,7 @@ from mmfastvit.checkpoints.published import Publications, Published
 from mmfastvit.utils.errors import ArgumentError
 
 from .backbone import Backbone
+from .fastervit import FasterViT
 from .fastvit import FastViT, FastViTNeck
 
 CLASSES = 1000  # of ImageNet-1k
@@ -20,6 +21,12 @@ def _fastvit_end(backbone: FastViT) -> nn.Module:
     return nn.Sequential(neck, _First(), head)
 
 
+def _fastervit_end(backbone: FasterViT) -> nn.Module:
+    channels = backbone.out_channels[-1]
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(channels, CLASSES))
+
+
 class _First(nn.Module):
 
     def forward(self, x):
@@ -29,7 +36,7 @@ class _First(nn.Module):
 # What the published networks have after their last map, down to 1000 classes or the
 # image's embedding.
 FAMILIES: Mapping[type[Backbone], Callable[[Backbone], nn.Module]] = {
-    FastViT: _fastvit_end}
+    FastViT: _fastvit_end, FasterViT: _fastervit_end}
 
 
 def find_family(name: str) -> type[Backbone] | None:

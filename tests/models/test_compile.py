@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import MCI3_KIND, SA12_KIND, build
+from helpers import FASTERVIT_KIND, MCI3_KIND, SA12_KIND, build, side_of
 from mmfastvit import reparameterize
 
 pytestmark = pytest.mark.skipif(torch.__version__ < '2.6',
@@ -22,8 +22,9 @@ def run(model, compiled, x):
             model.state_dict())
 
 
-KINDS = {'sa12': SA12_KIND, 'mci3': MCI3_KIND}
-QUICK = [('sa12', 'frozen'), ('sa12', 'deploy'), ('mci3', 'eval')]
+KINDS = {'sa12': SA12_KIND, 'mci3': MCI3_KIND, 'fastervit': FASTERVIT_KIND}
+QUICK = [('sa12', 'frozen'), ('sa12', 'deploy'), ('mci3', 'eval'),
+         ('fastervit', 'live'), ('fastervit', 'deploy')]
 
 
 @pytest.mark.parametrize('kind, form, backend', [
@@ -32,14 +33,16 @@ QUICK = [('sa12', 'frozen'), ('sa12', 'deploy'), ('mci3', 'eval')]
     for kind in KINDS for form in ('live', 'frozen', 'eval', 'deploy')
     for backend in ('aot_eager', 'inductor')])
 def test_one_graph(kind, form, backend):
-    model = build(KINDS[kind]).train(form in ('live', 'frozen'))
+    options = dict(drop_path_rate=0.) if kind == 'fastervit' else {}
+    model = build(KINDS[kind], **options).train(form in ('live', 'frozen'))
     if form == 'frozen':
         model.norm_eval = True
         model.train()
     if form == 'deploy':
         model = reparameterize(model)
     twin = copy.deepcopy(model)
-    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    side = side_of(KINDS[kind])
+    x = torch.randn(2, 3, side, side, dtype=torch.float64)
     torch._dynamo.reset()
     with torch.set_grad_enabled(form in ('live', 'frozen')):
         expected = run(model, model, x)

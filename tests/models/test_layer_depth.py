@@ -2,16 +2,16 @@
 import pytest
 from mmengine.registry import DefaultScope, init_default_scope
 
-from mmfastvit import FastViT
-from mmfastvit.models.fastvit import VARIANTS
+from helpers import family_of
 
 
 @pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.parametrize('arch, out_indices', [
-    ('t8', None), ('sa12', None), ('sa12', (1,)), ('mci0', None)])
+    ('t8', None), ('sa12', None), ('sa12', (1,)), ('mci0', None),
+    ('0', None), ('0', (2,))])
 def test_depths_grow_from_stem_to_outputs(arch, out_indices, deploy):
-    model = FastViT(arch, out_indices=out_indices, deploy=deploy)
-    depths = VARIANTS[arch].depths[:len(model.stages)]
+    model = family_of(arch)(arch, out_indices=out_indices, deploy=deploy)
+    depths = model.variant.depths[:len(model.stages)]
     last, found = 0, set()
     for name, _ in model.named_parameters():  # in the order of the forward pass
         depth, count = model.get_layer_depth(f'backbone.{name}', 'backbone.')

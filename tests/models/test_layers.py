@@ -10,11 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import distance, randomize
 from mmfastvit import ArgumentError, reparameterize
+from mmfastvit.models.fastervit.blocks import BiasedAttention, ConvBlock
 from mmfastvit.models.layers import (
     Attention,
     ConvFFN,
     LayerNormLinear,
     LayerScaled,
+    Mlp,
     NormLinear,
     RepConv,
     RepCPE,
@@ -59,9 +61,30 @@ def plain_layer_norm_linear(layer, x):
 
 def plain_layer_scaled(layer, x):
     out = layer.op(x)
+    if layer.layer_scale is None:
+        return out
     if isinstance(layer.op, nn.Linear):
         return out * layer.layer_scale
     return out * layer.layer_scale[:, None, None]
+
+
+def plain_mlp(layer, x):
+    return plain_layer_scaled(layer.fc2, F.gelu(layer.fc1(x)))
+
+
+def plain_biased_attention(layer, x):
+    b, n, c = x.shape
+    q, k, v = (t.reshape(b, n, 4, c // 4).transpose(1, 2)
+               for t in layer.qkv(x).chunk(3, -1))
+    bias = torch.zeros(4, n, n, dtype=x.dtype)
+    bias[:, 1:, 1:] = layer.bias(2, 3)
+    weights = (q @ k.mT / (c // 4)**0.5 + bias).softmax(-1)
+    return plain_layer_scaled(layer.proj, (weights @ v).transpose(1, 2).flatten(2))
+
+
+def plain_conv_block(layer, x):
+    hidden = F.gelu(plain_rep_conv(layer.conv1, x))
+    return x + plain_rep_conv(layer.conv2, hidden)
 
 
 def plain_conv_ffn(layer, x):
@@ -79,6 +102,13 @@ def plain_attention(layer, x):
     weights = (q @ k.mT / 32**0.5).softmax(-1)
     out = (weights @ v).transpose(1, 2).reshape(b, h * w, c)
     return plain_layer_scaled(layer.proj, out).mT.reshape(x.shape)
+
+
+class FixedGrid(BiasedAttention):
+    """On one token beside a grid of 2 x 3."""
+
+    def forward(self, x):
+        return super().forward(x, (2, 3), 1)
 
 
 CASES = {
@@ -99,6 +129,11 @@ CASES = {
                     plain_layer_scaled, IMAGE),
     'scaled linear': (lambda: LayerScaled(nn.Linear(32, 16), 1.),
                       plain_layer_scaled, TOKENS),
+    'linear without scale': (lambda: LayerScaled(nn.Linear(32, 16), None),
+                             plain_layer_scaled, TOKENS),
+    'mlp': (lambda: Mlp(32, 64, 1.), plain_mlp, TOKENS),
+    'biased attention': (lambda: FixedGrid(32, 4, 1.), plain_biased_attention, TOKENS),
+    'conv block': (lambda: ConvBlock(32, 0., dict(type='BN')), plain_conv_block, IMAGE),
     'conv ffn': (lambda: ConvFFN(32, 64), plain_conv_ffn, IMAGE),
     'attention': (lambda: Attention(32), plain_attention, IMAGE),
     'attention after a layer norm': (lambda: Attention(32, layer_norm=True),

@@ -1,0 +1,6 @@
+_base_ = 'retinanet_fastervit_0_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='3', init_cfg=dict(checkpoint='nvidia://fastervit_3_224_1k')),
+    neck=dict(in_channels=[256, 512, 1024]))
