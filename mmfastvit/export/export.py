@@ -123,6 +123,9 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     pictures = _pictures(dataset, options.size)
     # 2, if any: 1 would be taken as fixed
     example = pictures[0].repeat(batch or 2, 1, 1, 1)
+    if options.size is None:
+        example = _enlarge(example, getattr(
+            find_backbone(model), 'general_size', (1, 1)))
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
@@ -144,6 +147,12 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
         report = Report(str(out), size, rows, metadata, operators, costs)
         Path(f'{unfinished}.json').write_text(json.dumps(asdict(report), indent=1))
     return report
+
+
+def _enlarge(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pad (B, 3, H, W) with black to a least height and width."""
+    missing = [max(0, least - n) for least, n in zip(size, pictures.shape[2:])]
+    return F.pad(pictures, (0, missing[1], 0, missing[0]))
 
 
 @contextmanager

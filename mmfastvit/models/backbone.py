@@ -113,6 +113,14 @@ class Backbone(PretrainedModule):
         return tuple(features)
 
     @property
+    def general_size(self) -> tuple[int, int]:
+        """Height and width from which pictures show an exporter all there is.
+
+        It takes an axis of one for one that never grows, and equal ones for the same.
+        """
+        return 1, 1
+
+    @property
     def weights(self) -> BackboneWeights:
         """What the loader asks: addresses, key names, what a file holds."""
         return self.weights_class(self)

@@ -84,11 +84,11 @@ class BackboneWeights:
                 and weights[name].shape[1] not in (0, own)}
 
     def explain_misfit(self, weights: StateDict, expected: StateDict) -> str:
-        of_file, own = type(self).name_variant(weights), self.archs()
+        name = type(self).name_variant
+        of_file, own = name(weights), self.archs() or [name(expected)]
         if of_file not in own:
-            return (f'the file holds {of_file}, the network is '
-                    f'{" or ".join(own) or self.model.variant}: change arch, or the '
-                    'file')
+            return (f'the file holds {of_file}, the network is {" or ".join(own)}: '
+                    'change arch, or the file')
         channels, own_channels = (
             [state[key].shape[1] for key in _STEM if key in state]
             for state in (weights, expected))

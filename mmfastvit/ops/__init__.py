@@ -29,10 +29,11 @@ from .functions import (
     sum_by_moments,
     to_windows,
     widen,
+    windows_along,
 )
 
 __all__ = [
     'add', 'attention', 'conv2d', 'feed_forward', 'from_windows', 'gelu', 'gelu_conv2d',
     'in_strips', 'linear', 'mlp', 'moments', 'pick', 'plain', 'runs_plain',
-    'sum_by_moments', 'to_windows', 'widen',
+    'sum_by_moments', 'to_windows', 'widen', 'windows_along',
 ]

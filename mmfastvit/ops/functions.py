@@ -120,24 +120,25 @@ def to_windows(x: Tensor, side: int) -> Tensor:
     Zeros below and on the right fill the last ones. Images come first, then windows
     row by row, then pixels row by row.
     """
-    x = x.permute(0, 2, 3, 1)
-    _, h, w, c = x.shape
-    x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
-    x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).transpose(2, 3)
-    return x.reshape(-1, side * side, c)
+    b, c, h, w = x.shape
+    rows, columns = windows_along(h, side), windows_along(w, side)
+    x = F.pad(x.permute(0, 2, 3, 1),
+              (0, 0, 0, columns * side - w, 0, rows * side - h))
+    x = x.reshape(b, rows, side, columns, side, c).transpose(2, 3)
+    return x.reshape(b * rows * columns, side * side, c)
 
 
 @dispatched
-def from_windows(windows: Tensor, side: int, size: Pair) -> Tensor:
+def from_windows(windows: Tensor, side: int, shape: Sequence[int]) -> Tensor:
     """Put windows in place again, (B * rows * columns, side * side, C) -> (B, C, H, W).
 
     Args:
-        size: H and W of the map, without what filled the last windows.
+        shape: Of the map, without what filled the last windows.
     """
-    h, w = size
-    rows, columns = -(-h // side), -(-w // side)
-    x = windows.reshape(-1, rows, columns, side, side, windows.shape[2])
-    x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    b, c, h, w = shape
+    rows, columns = windows_along(h, side), windows_along(w, side)
+    x = windows.reshape(b, rows, columns, side, side, c).transpose(2, 3)
+    x = x.reshape(b, rows * side, columns * side, c)
     return x[:, :h, :w].permute(0, 3, 1, 2)
 
 
@@ -196,6 +197,11 @@ def weighted_sum(maps: Sequence[Tensor], offset: Tensor, weights: Sequence[Tenso
     for weight, x in zip(weights[1:], maps[1:]):
         total = total.addcmul_(x, by_channel(weight))
     return total.to(maps[-1].dtype)
+
+
+def windows_along(length: int, side: int) -> int:
+    """Return how many windows an axis needs."""
+    return (length + side - 1) // side
 
 
 def widen(x: Tensor) -> Tensor:

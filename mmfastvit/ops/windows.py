@@ -1,12 +1,12 @@
 """Windows of a map and back, each in one copy, padded or not."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from .dispatch import twice_differentiable
-from .functions import Pair, from_windows, to_windows
+from .functions import from_windows, to_windows, windows_along
 
 
 @to_windows.faster(takes=lambda x, side: True)
@@ -14,14 +14,14 @@ def _to_windows(x: Tensor, side: int) -> Tensor:
     return _ToWindows.apply(x, side)
 
 
-@from_windows.faster(takes=lambda windows, side, size: True)
-def _from_windows(windows: Tensor, side: int, size: Pair) -> Tensor:
-    return _FromWindows.apply(windows, side, size)
+@from_windows.faster(takes=lambda windows, side, shape: True)
+def _from_windows(windows: Tensor, side: int, shape: Sequence[int]) -> Tensor:
+    return _FromWindows.apply(windows, side, tuple(shape))
 
 
 def _cut(x: Tensor, side: int) -> Tensor:
     b, c, *size = x.shape
-    grid = [-(-n // side) for n in size]
+    grid = [windows_along(n, side) for n in size]
     new = x.new_zeros if any(n % side for n in size) else x.new_empty
     windows = new((b, *grid, side, side, c))
     for part, of_windows in _pieces(x, windows):
@@ -29,11 +29,10 @@ def _cut(x: Tensor, side: int) -> Tensor:
     return windows.flatten(3, 4).flatten(0, 2)
 
 
-def _join(windows: Tensor, side: int, size: Pair) -> Tensor:
-    h, w = size
-    rows, columns = -(-h // side), -(-w // side)
-    windows = windows.view(-1, rows, columns, side, side, windows.shape[2])
-    b, c = windows.shape[0], windows.shape[5]
+def _join(windows: Tensor, side: int, shape: Sequence[int]) -> Tensor:
+    b, c, h, w = shape
+    windows = windows.view(b, windows_along(h, side), windows_along(w, side), side,
+                           side, c)
     x = windows.new_empty((b, h, w, c)).permute(0, 3, 1, 2)
     for part, of_windows in _pieces(x, windows):
         part.copy_(of_windows)
@@ -87,16 +86,16 @@ class _ToWindows(Function):
     @staticmethod
     @twice_differentiable
     def backward(ctx, grad):
-        return _join(grad.contiguous(), ctx.side, ctx.shape[2:]), None
+        return _join(grad.contiguous(), ctx.side, ctx.shape), None
 
 
 class _FromWindows(Function):
 
     @staticmethod
-    def forward(ctx, windows, side, size):
-        ctx.side, ctx.size, ctx.shape = side, size, windows.shape
+    def forward(ctx, windows, side, shape):
+        ctx.side, ctx.map_shape, ctx.shape = side, shape, windows.shape
         ctx.dtype, ctx.device = windows.dtype, windows.device
-        return _join(windows.contiguous(), side, size)
+        return _join(windows.contiguous(), side, shape)
 
     @staticmethod
     def inputs(ctx):  # linear: any windows will do
@@ -105,7 +104,7 @@ class _FromWindows(Function):
 
     @staticmethod
     def plain(ctx, windows, *_):
-        return from_windows.plain(windows, ctx.side, ctx.size)
+        return from_windows.plain(windows, ctx.side, ctx.map_shape)
 
     @staticmethod
     @twice_differentiable

@@ -331,12 +331,12 @@ def test_windows_and_back_are_one_copy_each(size, layout, grad):
         windows = ops.to_windows(x, 7)
     assert copies.values == x.numel()
     with Copies() as copies:
-        back = ops.from_windows(windows, 7, size)
+        back = ops.from_windows(windows, 7, x.shape)
     assert copies.values == x.numel()
     assert back.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(back, x)
     assert torch.equal(windows, ops.to_windows.plain(x, 7))
-    assert torch.equal(back, ops.from_windows.plain(windows, 7, size))
+    assert torch.equal(back, ops.from_windows.plain(windows, 7, x.shape))
     if grad:
         with Copies() as copies:
             back.backward(x.detach())

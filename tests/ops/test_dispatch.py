@@ -61,7 +61,7 @@ CASES = {
     'to_windows': lambda layout: (
         ops.to_windows, [maps(2, 8, 7, 9, layout=layout)], (4, )),
     'from_windows': lambda layout: (
-        ops.from_windows, [tensor(12, 16, 8)], (4, (7, 9))),
+        ops.from_windows, [tensor(12, 16, 8)], (4, (2, 8, 7, 9))),
     'pick': lambda layout: (ops.pick, [maps(2, 8, 5, 6, layout=layout)], ((2, 3),)),
     'moments': lambda layout: (
         lambda x: torch.cat(ops.moments(x)), [maps(2, 8, 5, 6, layout=layout)], ()),

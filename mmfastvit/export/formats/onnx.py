@@ -93,10 +93,12 @@ def _write_torchscript(module: nn.Module, pictures: Tensor, path: Path,
 
 def _attention(g, q, k, v, mask=None, dropout=None, causal=None, scale=None,
                gqa=None):
-    """Say softmax(q k^T / sqrt(d)) v in operators that all opsets have."""
+    """Say softmax(q k^T / sqrt(d) + mask) v in operators that all opsets have."""
     channels = g.op('Gather', g.op('Shape', q), g.op(
         'Constant', value_t=torch.tensor(3)))
     factor = g.op('Sqrt', g.op('Cast', channels, to_i=1))  # 1: to float32
-    weights = g.op('Softmax', g.op('MatMul', g.op('Div', q, factor), g.op(
-        'Transpose', k, perm_i=[0, 1, 3, 2])), axis_i=3)
-    return g.op('MatMul', weights, v)
+    scores = g.op('MatMul', g.op('Div', q, factor), g.op(
+        'Transpose', k, perm_i=[0, 1, 3, 2]))
+    if not torch.onnx.symbolic_helper._is_none(mask):
+        scores = g.op('Add', scores, mask)
+    return g.op('MatMul', g.op('Softmax', scores, axis_i=3), v)

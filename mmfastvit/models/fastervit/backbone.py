@@ -77,6 +77,14 @@ class FasterViT(Backbone):
         stage = STAGES[self.variant.token_mixers[index]]
         return stage(self.variant, index, drop_path_rates, self.norm_cfg, self.with_cp)
 
+    @property
+    def general_size(self) -> tuple[int, int]:
+        """Two windows below each other in each stage, and three side by side."""
+        reach = max((4 * 2**i * side for i, (side, mixer) in enumerate(
+            zip(self.variant.window_sizes, self.variant.token_mixers))
+            if mixer != 'conv'), default=1)
+        return reach + 32, 2 * reach + 32
+
     def train_form(self) -> 'FasterViT':
         """Return a train form like this network, its trunk fresh."""
         return self.fresh(FasterViT)

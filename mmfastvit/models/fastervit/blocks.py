@@ -186,7 +186,7 @@ class WindowBlock(nn.Module):
         tokens = to_raster_order(carriers, grid) + self.carrier_embed(*grid.shape)
         tokens = to_window_order(self.carrier(tokens, grid.shape), grid)
         others = grid.carriers**2
-        tokens = tokens.view(len(windows), others, -1)
+        tokens = tokens.view(windows.shape[0], others, windows.shape[2])
         both = self.window(torch.cat([tokens, windows], 1), sides, others, seen)
         tokens, windows = both[:, :others], both[:, others:]
         if self.propagates:
@@ -261,9 +261,9 @@ class WindowStage(nn.Module):
         """Map (B, C, H, W) -> (B, C', H/2, W/2); keep H, W in stage 0."""
         if self.downsample is not None:
             x = self.downsample(x)
-        h, w = x.shape[2:]
-        side = self.side
-        grid = Grid(-(-h // side), -(-w // side), side, self.carrier_size)
+        shape, side = x.shape, self.side
+        grid = Grid(*(ops.windows_along(n, side) for n in shape[2:]), side,
+                    self.carrier_size)
         carriers = seen = None
         if self.carriers is not None:
             several = grid.rows * grid.columns > 1
@@ -277,7 +277,7 @@ class WindowStage(nn.Module):
         for block in self.blocks:
             windows, carriers = run_block(block, self.with_cp, windows, carriers, grid,
                                           seen)
-        return ops.from_windows(windows, side, (h, w))
+        return ops.from_windows(windows, side, shape)
 
 
 STAGES = {'conv': ConvStage, 'window': WindowStage, 'carrier': WindowStage}

@@ -53,14 +53,14 @@ class CarrierTokens(nn.Module):
 
         Zeros fill the last windows, and the convolution sees them.
         """
-        side = grid.side
-        x = self.conv(F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side)))
-        x = x.permute(0, 2, 3, 1)
+        b, c, h, w = x.shape
+        height, width = grid.rows * grid.side, grid.columns * grid.side
+        x = self.conv(F.pad(x, (0, width - w, 0, height - h))).permute(0, 2, 3, 1)
         down, across = (_averages(windows, grid, x) for windows in grid[:2])
-        x = across @ x  # (B, H, columns of tokens, C)
-        tokens = down @ x.flatten(2)
-        tokens = tokens.unflatten(2, (-1, x.shape[3])).flatten(1, 2)
-        return to_window_order(tokens, grid)
+        rows, columns = grid.shape
+        x = across @ x  # (B, height, columns, C)
+        x = down @ x.reshape(b, height, columns * c)
+        return to_window_order(x.view(b, rows * columns, c), grid)
 
 
 def _averages(windows: int, grid: Grid, like: Tensor) -> Tensor:
@@ -75,16 +75,16 @@ def _averages(windows: int, grid: Grid, like: Tensor) -> Tensor:
 
 def to_raster_order(tokens: Tensor, grid: Grid) -> Tensor:
     """(B, carriers, C) in window order -> the same in raster order."""
-    n = grid.carriers
-    tokens = tokens.view(-1, grid.rows, grid.columns, n, n, tokens.shape[2])
-    return tokens.transpose(2, 3).flatten(1, 4)
+    (b, count, c), n = tokens.shape, grid.carriers
+    tokens = tokens.view(b, grid.rows, grid.columns, n, n, c)
+    return tokens.transpose(2, 3).reshape(b, count, c)
 
 
 def to_window_order(tokens: Tensor, grid: Grid) -> Tensor:
     """(B, carriers, C) in raster order -> the same in window order."""
-    n = grid.carriers
-    tokens = tokens.view(-1, grid.rows, n, grid.columns, n, tokens.shape[2])
-    return tokens.transpose(2, 3).flatten(1, 4)
+    (b, count, c), n = tokens.shape, grid.carriers
+    tokens = tokens.view(b, grid.rows, n, grid.columns, n, c)
+    return tokens.transpose(2, 3).reshape(b, count, c)
 
 
 def spread(tokens: Tensor, grid: Grid) -> Tensor:

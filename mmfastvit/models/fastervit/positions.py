@@ -100,7 +100,8 @@ class PositionEmbedding(GridTerm):
 
     def compute(self, rows: int, columns: int) -> Tensor:
         """Return (rows * columns, out_channels), row by row."""
-        return self._of(*map(self._coordinates, (rows, columns))).flatten(0, 1)
+        terms = self._of(*map(self._coordinates, (rows, columns)))
+        return terms.reshape(rows * columns, terms.shape[2])
 
     def _coordinates(self, length: int) -> Tensor:
         half = length // 2
@@ -128,7 +129,7 @@ class RelativeBias(GridTerm):
         down, across = map(self._index, (rows, columns))
         # (rows, 1, rows, 1) and (1, columns, 1, columns): queries, then keys.
         bias = table[:, down[:, None, :, None], across[None, :, None, :]]
-        return bias.flatten(3, 4).flatten(1, 2)
+        return bias.reshape(bias.shape[0], rows * columns, rows * columns)
 
     def _offsets(self, length: int) -> Tensor:
         """Return f(D) for D from 1 - length to length - 1."""
