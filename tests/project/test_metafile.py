@@ -9,8 +9,9 @@ import mmfastvit
 from conftest import ROOT
 from helpers import FASTVIT, macs_by_hand
 from mmfastvit import reparameterize
-from mmfastvit.apis.summarize import Classifier
+from mmfastvit.apis.summarize import WHOLE, Classifier, count
 from mmfastvit.engine.config import load_config
+from mmfastvit.models.families import find_published
 from mmfastvit.models.fastvit.published import PUBLISHED
 
 MIM = Path(mmfastvit.__file__).parent / '.mim'
@@ -32,6 +33,7 @@ def test_every_published_figure_has_an_entry():
     assert set(MODELS) == {
         'fastvit_sa12_distilled_in1k',
         *(f'fastvit_{arch}_in1k' for arch in [*FASTVIT, *clip]),
+        *(f'fastervit_{arch}_in1k' for arch in range(7)),
         *(f'maskrcnn_fastvit_{arch}_coco' for arch in large),
         *(f'fpn_fastvit_{arch}_ade20k' for arch in large)}
 
@@ -65,6 +67,24 @@ def test_parameters_and_flops(arch):
             kind = 'in1k_distilled' if 'distilled' in name else 'in1k'
             assert MODELS[name]['Converted From']['Weights'] \
                 == PUBLISHED[f'apple://{kind}'].address.format(arch=arch)
+
+
+@pytest.mark.parametrize('arch', [*'01', *(pytest.param(arch, marks=pytest.mark.slow)
+                                           for arch in '234')])
+def test_fastervit(arch):
+    """Costs as the facts have them, of the train form's multiply-accumulates."""
+    model = Classifier(f'fastervit_{arch}').eval()
+    x = torch.zeros(1, 3, 224, 224)
+    gmacs = {'0': 3.492, '1': 5.503, '2': 8.975, '3': 18.708, '4': 43.228}[arch]
+    assert count(model, x)[WHOLE].macs / 1e9 == pytest.approx(gmacs, abs=6e-4)
+    cost = count(reparameterize(model), x)[WHOLE]
+    entry, row = MODELS[f'fastervit_{arch}_in1k'], \
+        find_published(f'nvidia://fastervit_{arch}_224_1k')
+    assert entry['Metadata']['Parameters'] == cost.parameters
+    assert entry['Metadata']['FLOPs'] == cost.macs
+    assert entry['Converted From']['Weights'] == row.address
+    metrics, = (result['Metrics'] for result in entry['Results'])
+    assert metrics == {'reference Top 1 Accuracy': row.figures[arch]}
 
 
 @pytest.mark.parametrize('arch', ['mci0', 'mci1', 'mci2', 'mci3', 'mci4'])
