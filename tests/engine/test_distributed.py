@@ -28,7 +28,8 @@ HALF = 'train_dataloader.batch_size=2'
 TIMEOUT_S = 300
 
 
-def start(data, work, *options, launcher='none', rank=None, resume=False, gpus=False):
+def start(data, work, *options, config=TINY, launcher='none', rank=None, resume=False,
+          gpus=False):
     """Start a training; ``rank`` stands in for srun and mpirun, of two processes."""
     variables = {
         'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests' / 'engine')]),
@@ -48,7 +49,7 @@ def start(data, work, *options, launcher='none', rank=None, resume=False, gpus=F
         variables.update(zip(prefix, (str(rank), '2', str(rank))),
                          SLURM_NODELIST='localhost', MASTER_ADDR='127.0.0.1')
     return subprocess.Popen(
-        [*python, ROOT / 'tools' / 'train.py', TINY, '--launcher', launcher,
+        [*python, ROOT / 'tools' / 'train.py', config, '--launcher', launcher,
          '--work-dir', work, *['--resume'] * resume, '--cfg-options',
          *[f'{split}_dataloader.dataset.data_root={data}/crops'
            for split in ('train', 'val', 'test')], *options],
@@ -99,6 +100,15 @@ def test_two_processes_killed_and_resumed_equal_one(alone, shapes, tmp_path):
     assert distance(weights(tmp_path, 2), after) < 1e-3 * distance(after, before)
     # The accuracy is of all pictures, not of one process's.
     assert accuracy(text) == accuracy((next(alone.glob('*/*.log'))).read_text())
+
+
+def test_fastervit_in_two_processes(shapes, tmp_path):
+    options = dict(config=TINY.with_name('tiny_fastervit.py'))
+    output_of(start(shapes, tmp_path / 'one', 'train_cfg.max_epochs=1', **options))
+    output_of(start(shapes, tmp_path / 'two', 'train_cfg.max_epochs=1', HALF,
+                    launcher='pytorch', **options))
+    assert_close(mean_losses(tmp_path / 'two'), losses(tmp_path / 'one'), rtol=2e-6,
+                 atol=0)
 
 
 def weights(work, epoch):

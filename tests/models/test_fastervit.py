@@ -345,6 +345,58 @@ def test_windows_and_back_are_one_copy_each(size, layout, grad):
         assert torch.equal(x.grad, x)
 
 
+def test_twenty_steps_resumed_are_twenty_steps():
+    """With stochastic depth: model, optimizer and random state are all there is."""
+    x = torch.randn(2, 3, 128, 128)
+
+    def start():
+        model = build(FASTERVIT_KIND, double=False, drop_path_rate=0.3).train()
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def go_on(model, optimizer):
+        for _ in range(10):
+            optimizer.zero_grad()
+            sum((f * f).mean() for f in model(x)).backward()
+            optimizer.step()
+
+    model, optimizer = start()
+    go_on(model, optimizer)
+    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict())), \
+        torch.get_rng_state()
+    go_on(model, optimizer)
+    other, its_optimizer = start()
+    for part, state in zip((other, its_optimizer), kept[0]):
+        part.load_state_dict(state)
+    torch.set_rng_state(kept[1])
+    go_on(other, its_optimizer)
+    assert_close(other.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_hooks_see_what_modules_returned():
+    model = build(FASTERVIT_KIND).eval().to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 128, 150, dtype=torch.float64)
+    kept, copies = {}, {}
+
+    def keep(name):
+        def hook(module, inputs, output):
+            outputs = output if isinstance(output, tuple) else (output, )
+            kept[name] = [t for t in outputs if t is not None]
+            copies[name] = [t.clone() for t in kept[name]]
+        return hook
+
+    for form in (model, reparameterize(model)):
+        with torch.no_grad():
+            expected = form(x)
+            for name, module in form.named_modules():
+                if name and not isinstance(module, nn.ModuleList):
+                    module.register_forward_hook(keep(name))
+            assert_close(form(x), expected)
+        assert_close(kept, copies, rtol=0, atol=0)
+        assert {'stem', 'stages.0.blocks.0.conv1', 'stages.2.carriers',
+                'stages.2.blocks.0.window.mlp', 'stages.2.blocks.0.carrier.attn',
+                'stages.3.blocks.0.window_embed'} <= set(kept)
+
+
 @pytest.mark.parametrize('arch, message', [
     (dict(FASTERVIT_KIND, num_heads=(2, 2, 3, 8)), 'do not divide into 3 heads'),
     (dict(FASTERVIT_KIND, window_sizes=(7, 7, 1, 7)), 'no room for 2x2 carrier'),
