@@ -1,4 +1,4 @@
-"""Time FastViT's forms side by side, and beside timm's network."""
+"""Time the forms of a backbone side by side, and FastViT beside timm's network."""
 import os
 from itertools import product
 
@@ -10,7 +10,8 @@ def main() -> None:
     parser.add_argument('names', nargs='*', default=['sa12'],
                         metavar='VARIANT|CONFIG',
                         help='t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1, mci2, '
-                        'mci3, mci4 or fastvithd, or a config, '
+                        'mci3, mci4, fastvithd, fastervit_0 … fastervit_6 or '
+                        'fastervit_4_21k_224 … 768, or a config, '
                         'whose whole model runs on its own data (default: sa12)')
     parser.add_argument('--size', nargs='+', type=size, default=[(512, 512)],
                         metavar='HxW',

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from mmfastvit.engine.channels import check_channels
 from mmfastvit.engine.config import load_config
 from mmfastvit.models.backbone import Backbone
-from mmfastvit.models.families import FAMILIES, all_variants, find_variant
+from mmfastvit.models.families import FAMILIES, find_variant
+from mmfastvit.models.fastvit import FastViT
 from mmfastvit.models.reparam import reparameterize, run_branches
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.tables import markdown
@@ -131,8 +132,8 @@ def summarize(names: Sequence[str] = (),
     """Return tables in Markdown: one of variants, one of each config.
 
     Args:
-        names: Names of variants and paths of configs; none means every
-            variant.
+        names: Names of variants and paths of configs; none means FastViT's variants
+            (FasterViT's largest alone would fill 10 GB).
         size: Height and width of the input.
 
     Raises:
@@ -141,7 +142,7 @@ def summarize(names: Sequence[str] = (),
     configs = [name for name in names if Path(name).suffix]
     archs = [name for name in names if name not in configs]
     tables = [] if configs and not archs else [
-        _variants(archs or all_variants(), size)]
+        _variants(archs or list(FastViT.weights_class.variants), size)]
     channels = [] if configs and not archs else [3]
     for name in configs:
         cfg = load_config(name)
