@@ -11,7 +11,8 @@ from mmfastvit.models.reparam.intact import has_intact_parts
 
 HIDDEN = 512  # channels of both networks
 MAX_BIAS = 16.
-MAX_KEPT = 16  # grids; a picture of another size brings one or two
+# Grids; of a large picture's carrier tokens, a bias of variant 6 has 9 MB.
+MAX_KEPT = 4
 
 
 class GridTerm(nn.Module):
@@ -39,12 +40,14 @@ class GridTerm(nn.Module):
         key = (rows, columns, torch.is_inference_mode_enabled(),
                *((p.data_ptr(), p.dtype, None if p.is_inference() else p._version)
                  for p in self.parameters()))
-        if key not in self._kept:
-            while len(self._kept) >= MAX_KEPT:
-                self._kept.pop(next(iter(self._kept)))
+        term = self._kept.get(key)
+        if term is None:
             with torch.no_grad():
-                self._kept[key] = self.compute(rows, columns)
-        return self._kept[key]
+                term = self.compute(rows, columns)
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[key] = term  # for other threads, too
+        return term
 
     def compute(self, rows: int, columns: int) -> Tensor:
         """Return the term of a grid, in the dtype of the weights."""
