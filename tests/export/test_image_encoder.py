@@ -49,7 +49,8 @@ def test_a_published_encoder_becomes_a_checkpoint(tmp_path, monkeypatch):
     tiny = Variant(**MCI3_KIND)
     for place in ('models.fastvit.variants', 'models.fastvit.key_names'):
         monkeypatch.setattr(f'mmfastvit.{place}.VARIANTS', dict(tiny=tiny))
-    monkeypatch.setattr('mmfastvit.apis.convert.VARIANTS', dict(tiny=tiny))
+    monkeypatch.setattr('mmfastvit.models.fastvit.weights.FastViTWeights.variants',
+                        dict(tiny=tiny))
     report = convert_checkpoint(tmp_path / 'clip.bin', tmp_path / 'encoder.pth', True)
     assert 'image encoder of 24 dimensions' in str(report) and not report.left_out
     model = build_runner(config(tmp_path), keep_log=False).model.eval()
