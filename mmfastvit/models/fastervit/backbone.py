@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmfastvit.models.arch import resolve
 from mmfastvit.models.backbone import Backbone
 
 from .blocks import STAGES, Stem
-from .variants import resolve_arch
+from .variants import VARIANTS
 from .weights import FasterViTWeights
 
 
@@ -63,7 +64,7 @@ class FasterViT(Backbone):
                  with_cp: bool = False,
                  deploy: bool = False,
                  init_cfg: dict | None = None):
-        variant = resolve_arch(arch)
+        variant = resolve(arch, VARIANTS)
         if drop_path_rate is None:
             drop_path_rate = variant.drop_path_rate
         super().__init__(variant, in_channels, out_indices, out_norm_cfg,

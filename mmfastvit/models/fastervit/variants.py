@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmfastvit.models.arch import check_positive, check_stages, resolve
+from mmfastvit.models.arch import check_positive, check_stages
 from mmfastvit.utils.errors import ArgumentError
 
 TOKEN_MIXERS = ('conv', 'window', 'carrier')
@@ -96,19 +96,6 @@ VARIANTS = {
        for size, windows in ((224, (14, 7)), (384, (24, 12)), (512, (32, 16)),
                              (768, (48, 24)))},
 }
-
-
-def resolve_arch(arch: str | dict) -> Variant:
-    """Return the variant that ``arch`` names or describes.
-
-    Raises:
-        ArgumentError: There is none.
-
-    Example:
-        >>> resolve_arch('0').embed_dims
-        (64, 128, 256, 512)
-    """
-    return resolve(arch, VARIANTS)
 
 
 def name_variant(weights: dict[str, Tensor]) -> str:
