@@ -2,7 +2,6 @@
 import copy
 from collections import Counter
 
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
@@ -12,6 +11,8 @@ from mmfastvit.models.reparam.norms import is_foldable
 from mmfastvit.utils.errors import ArgumentError
 
 from .preprocessing import Preprocess
+from .segmentors import Segmentor
+from .substitutions import substitute
 
 
 class Pyramid(nn.Module):
@@ -64,50 +65,6 @@ class Classifier(nn.Module):
         return self.model.head(maps).softmax(1)
 
 
-class Segmentor(nn.Module):
-    """A segmentor of MMSegmentation that looks at whole pictures."""
-
-    outputs = ['labels', 'logits']
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        from mmseg.models.utils import Upsample
-        if (model.test_cfg.get('mode', 'whole') != 'whole' or model.out_channels < 2
-                or model.align_corners):
-            raise ArgumentError(
-                'Only segmentors of two or more output channels that look at whole '
-                'pictures (model.test_cfg.mode=whole), without align_corners, can be '
-                'exported.')
-        self.preprocess = Preprocess(model.data_preprocessor)
-        self.model = model
-        for parent in list(model.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, Upsample):
-                    # It turns sizes into constants: right at one size, wrong at
-                    # every other (guarded by tests/export/test_onnx.py).
-                    setattr(parent, name, nn.Upsample(
-                        child.size, child.scale_factor, child.mode,
-                        child.align_corners))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Label every pixel.
-
-        Args:
-            image: (B, 3, H, W), 0 to 255.
-
-        Returns:
-            Labels (B, H, W) and, for pictures that were resized, the logits
-            (B, classes, H, W).
-        """
-        height, width = image.shape[2:]
-        x = self.preprocess(image)
-        logits = F.interpolate(
-            self.model.decode_head(self.model.extract_feat(x)), x.shape[2:],
-            mode='bilinear', align_corners=self.model.align_corners)
-        logits = logits[:, :, :height, :width]
-        return logits.argmax(1), logits
-
-
 def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = False
                ) -> tuple[str, nn.Module]:
     """Return the task of a model, and a module that takes pictures.
@@ -126,6 +83,7 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
                             '--paste out.')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     _fold_norms(model)
+    substitute(model)
     kinds = [type_.__name__ for type_ in type(model).__mro__]
     if backbone_only:
         return 'features', Pyramid(model)

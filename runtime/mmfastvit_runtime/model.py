@@ -5,10 +5,10 @@ import numpy as np
 from .engines import Engine, open_file
 from .errors import PredictionError, first_line
 from .limits import MAX_LABEL, MAX_OBJECTS, MAX_PIXELS, check_masks, check_pixels
+from .masks import paste
 from .prediction import Arrays, Prediction
 from .resizing import STEPS
-
-BAND = 2**20  # pixels that are labelled at a time: a few arrays of 4 MB
+from .segmentation import label
 
 
 class ExportedModel:
@@ -115,7 +115,7 @@ class ExportedModel:
         task = self.metadata['task']
         _check(found, task, size)
         if task == 'segmentation':
-            return Prediction({'labels': _label(found, size, original)}, self.metadata)
+            return Prediction({'labels': label(found, size, original)}, self.metadata)
         if task != 'detection':
             return Prediction({name: array[0] for name, array in found.items()},
                               self.metadata)
@@ -162,53 +162,6 @@ def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
                 'the model again.')
 
 
-def _label(found: Arrays, size: tuple[int, int], original: tuple[int, int]
-           ) -> np.ndarray:
-    """Return the best class of each pixel (H, W) of the original.
-
-    A class and some rows at a time: the memory does not grow with the classes, and
-    the arrays stay in the cache.
-    """
-    if size == original:
-        return found['labels'][0]
-    logits, width = found['logits'][0], original[1]
-    low, high, part = _rows(logits.shape[1], original[0])
-    labels = np.empty(original, found['labels'].dtype)
-    count = max(1, BAND // width)
-    for top in range(0, original[0], count):
-        band = slice(top, top + count)
-        first, last = low[band][0], high[band][-1] + 1
-        labels[band] = _label_band(logits[:, first:last], width, low[band] - first,
-                                   high[band] - first, part[band, None])
-    return labels
-
-
-def _label_band(logits: np.ndarray, width: int, low: np.ndarray, high: np.ndarray,
-                part: np.ndarray) -> np.ndarray:
-    """Return the best class of some rows' pixels, of the rows of logits beside them."""
-    labels = np.zeros((len(low), width), np.int32)
-    highest = np.full(labels.shape, -np.inf, np.float32)
-    for i, rows in enumerate(logits):
-        rows = cv2.resize(rows.astype(np.float32, copy=False), (width, len(rows)))
-        values = rows[low] * (1 - part)
-        values += rows[high] * part
-        better = values > highest
-        np.copyto(labels, i, where=better)
-        np.copyto(highest, values, where=better)
-    return labels
-
-
-def _rows(count: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the samples above and below each pixel, and the second one's part.
-
-    Those of OpenCV, and of PyTorch without ``align_corners``.
-    """
-    place = (np.arange(pixels) + 0.5) * (count / pixels) - 0.5
-    place = place.clip(0, count - 1)
-    low = np.floor(place).astype(int)
-    return low, np.minimum(low + 1, count - 1), (place - low).astype(np.float32)
-
-
 def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedModel:
     """Open a file that ``tools/export.py`` wrote.
 
@@ -221,42 +174,3 @@ def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedM
         PredictionError: The file is missing, damaged, or none of ours.
     """
     return ExportedModel(open_file(path, **options), max_pixels)
-
-
-def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]
-          ) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Return what a mask (h, w) that fills a box is in a picture, and where.
-
-    Interpolated linearly between the mask's pixel centres, and 0 farther out, no
-    farther than a pixel around the box, as the toolbox does.
-
-    Args:
-        mask: (h, w), 0 to 1.
-        box: Left, top, right and bottom, in pixels.
-        size: Height and width of the picture.
-    """
-    if not np.isfinite(box).all():
-        return np.zeros((0, 0), np.float32), (slice(0), slice(0))
-    # Gathered, not as the product of two matrices that it also is: numpy's threads for
-    # those go on to spin, and take the processor from the runtime's next picture.
-    samples = np.pad(mask, 1)
-    rows, low, high, part = _interpolation(box[1], box[3], mask.shape[0], size[0])
-    part = part[:, None]
-    samples = samples[low] * (1 - part) + samples[high] * part
-    columns, low, high, part = _interpolation(box[0], box[2], mask.shape[1], size[1])
-    return samples[:, low] * (1 - part) + samples[:, high] * part, (rows, columns)
-
-
-def _interpolation(low: float, high: float, count: int, pixels: int
-                   ) -> tuple[slice, np.ndarray, np.ndarray, np.ndarray]:
-    """Return pixels, the padded samples beside each, and the second one's part."""
-    where = slice(min(max(int(np.floor(low)) - 1, 0), pixels),
-                  min(max(int(np.ceil(high)) + 1, 0), pixels))
-    place = np.arange(where.start, where.stop, dtype=np.float32) + 0.5 - low
-    with np.errstate(divide='ignore', invalid='ignore'):
-        place /= high - low
-    place[np.isinf(place)] = 0.5  # boxes without extent, as the toolbox has it
-    place = np.nan_to_num(place, nan=-1) * count - 0.5
-    before = np.floor(place)
-    indices = [np.clip(before + step, 0, count + 1).astype(int) for step in (1, 2)]
-    return where, *indices, place - before

@@ -18,7 +18,7 @@ from mmfastvit.export import Options, export  # noqa: E402
 from mmfastvit.export.detectors.post_processing import paste_masks  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit_runtime import load, read_picture  # noqa: E402
-from mmfastvit_runtime.model import paste  # noqa: E402
+from mmfastvit_runtime.masks import paste  # noqa: E402
 
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(

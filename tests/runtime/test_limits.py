@@ -22,8 +22,8 @@ from mmfastvit_runtime import (  # noqa: E402
     PredictionError,
     load,
     read_picture,  # noqa: E402
+    segmentation,  # noqa: E402
 )
-from mmfastvit_runtime import model as model_module  # noqa: E402
 from mmfastvit_runtime.headers import picture_size  # noqa: E402
 from mmfastvit_runtime.metadata import parse  # noqa: E402
 from mmfastvit_runtime.sources import open_video  # noqa: E402
@@ -170,7 +170,7 @@ def test_rows_at_a_time_are_the_whole(size, original, band, segmentor, monkeypat
 
     Where they differ, both classes' logits are equal but for roundings of float32.
     """
-    monkeypatch.setattr(model_module, 'BAND', band)
+    monkeypatch.setattr(segmentation, 'BAND', band)
     found = random_logits(5, *size)
     labels = segmentor.restore(found, size, original)['labels']
     opencv = np.stack([cv2.resize(one, original[::-1]) for one in found['logits'][0]])
@@ -191,4 +191,4 @@ def test_memory_does_not_grow_with_classes(segmentor):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < labels.nbytes + 30 * model_module.BAND
+    assert peak < labels.nbytes + 30 * segmentation.BAND

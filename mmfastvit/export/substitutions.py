@@ -1,0 +1,28 @@
+"""Modules that exporters get wrong or cannot follow, and what computes the same.
+
+A row each: what the toolboxes have, and what takes its place in the copy of a model
+that is exported.
+"""
+from collections.abc import Callable
+
+from torch import nn
+
+
+def substitute(model: nn.Module) -> None:
+    """Replace, in place, every module that has a row in :data:`SUBSTITUTES`."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            row = SUBSTITUTES.get(f'{type(child).__module__}.{type(child).__name__}')
+            if row:
+                setattr(parent, name, row(child))
+
+
+def _upsample(module: nn.Module) -> nn.Module:
+    """It turns sizes into constants: right at one size, wrong at every other."""
+    return nn.Upsample(module.size, module.scale_factor, module.mode,
+                       module.align_corners)
+
+
+# Guarded by tests/export/test_onnx.py.
+SUBSTITUTES: dict[str, Callable[[nn.Module], nn.Module]] = {
+    'mmseg.models.utils.wrappers.Upsample': _upsample}
