@@ -1,4 +1,5 @@
 """What two runtimes find in one picture, compared as sets."""
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from mmfastvit_runtime import Arrays
 # What a head says in float32 may be off by so much (a score by a quarter of it): a few
 # times what runtimes were seen to differ by.
 ROUNDING = 1e-5
+# Modules that give scores and boxes; a cascade has one for each stage.
+HEADS = re.compile(r'(rpn_head|bbox_head|panoptic_head|roi_head\.bbox_head(\.\d+)?)')
 
 
 class DetectionSets:
@@ -33,15 +36,15 @@ class DetectionSets:
     def __init__(self, found: Arrays, expected: Arrays, limit: float, nearby: float):
         self.found, self.expected = found, expected
         self.limit, self.nearby = limit, nearby
-        self.of_expected = _nearest(expected, found, limit)
-        self.of_found = _nearest(found, expected, limit)
+        self.of_expected = _nearest(expected, found, limit, nearby)
+        self.of_found = _nearest(found, expected, limit, nearby)
         self.stable = np.full(len(self.of_expected['boxes']), True)
 
     def consider(self, answer: Arrays) -> None:
         """Take another of PyTorch's answers into account."""
-        again = _nearest(self.expected, answer, self.limit)
+        again = _nearest(self.expected, answer, self.limit, self.nearby)
         self.stable &= again['boxes'] <= self.nearby
-        again = _nearest(self.found, answer, self.limit)
+        again = _nearest(self.found, answer, self.limit, self.nearby)
         closer = again['boxes'] < self.of_found['boxes']
         self.of_found = {name: np.where(closer, again[name], self.of_found[name])
                          for name in again}
@@ -78,8 +81,7 @@ def rounded_anew(model: nn.Module) -> Iterator[None]:
         noise = torch.rand(output.shape, generator=random).to(output) * 2 - 1
         return output + ROUNDING * noise
 
-    heads = [module for name, module in model.named_modules()
-             if name in ('bbox_head', 'rpn_head', 'roi_head.bbox_head')]
+    heads = [module for name, module in model.named_modules() if HEADS.fullmatch(name)]
     hooks = [head.register_forward_hook(lambda head, inputs, output: moved(output))
              for head in heads]
     try:
@@ -89,8 +91,11 @@ def rounded_anew(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _nearest(some: Arrays, others: Arrays, limit: float) -> Arrays:
-    """Return how far each object above a score is from the other side's nearest."""
+def _nearest(some: Arrays, others: Arrays, limit: float, nearby: float) -> Arrays:
+    """Return how far each object above a score is from the other side's nearest.
+
+    Of several in the same place, the one whose score is nearest counts.
+    """
     chosen = np.flatnonzero(some['scores'] > limit)
     found = {name: np.full(len(chosen), np.inf) for name in some if name != 'labels'}
     for place, i in enumerate(chosen):
@@ -98,7 +103,9 @@ def _nearest(some: Arrays, others: Arrays, limit: float) -> Arrays:
         away[others['labels'] != some['labels'][i]] = np.inf
         if not len(away) or np.isinf(away.min()):
             continue
-        j = away.argmin()
+        score_away = np.abs(others['scores'] - some['scores'][i])
+        score_away[away > max(away.min(), nearby)] = np.inf
+        j = score_away.argmin()
         for name in found:
             found[name][place] = (
                 (some[name][i] != others[name][j]).mean() if name == 'masks' else

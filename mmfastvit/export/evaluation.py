@@ -2,12 +2,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
-from mmfastvit_runtime import Arrays, PredictionError, load
+from mmfastvit_runtime import Arrays, PredictionError, Resized, load
 
 
 class ExportedPredictor(BaseModel):
@@ -46,11 +47,21 @@ class ExportedPredictor(BaseModel):
         Args:
             data: ``inputs``, (3, H, W) uint8, BGR, each, and ``data_samples``.
         """
-        for picture, sample in zip(data['inputs'], data['data_samples']):
-            found = self.exported.predict_resized(
-                picture.permute(1, 2, 0).numpy(), tuple(sample.ori_shape[:2]))
+        pictures = [_resized(picture.permute(1, 2, 0).numpy(), sample) for
+                    picture, sample in zip(data['inputs'], data['data_samples'])]
+        for sample, found in zip(data['data_samples'],
+                                 self.exported.predict_resized(pictures)):
             self.fill(sample, found)
         return data['data_samples']
+
+
+def _resized(picture: np.ndarray, sample: BaseDataElement) -> Resized:
+    """Return a picture of a data loader, with its sizes before."""
+    original, content = tuple(sample.ori_shape[:2]), picture.shape[:2]
+    if 'scale_factor' in sample:  # of the picture without its margin
+        width, height = sample.scale_factor
+        content = round(original[0] * height), round(original[1] * width)
+    return Resized(picture, content, original)
 
 
 def _detection(sample: BaseDataElement, found: Arrays) -> None:

@@ -41,6 +41,8 @@ from .options import Options, check_options, is_static
 from .quantization import Costs, quantize
 from .verification import Row, table, verify
 
+STRIDE = 64  # the largest of a backbone's maps
+
 
 @dataclass(frozen=True)
 class Report:
@@ -113,7 +115,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     _check_channels(model)
     task, module = exportable(model, options.backbone_only, options.paste)
     check_options(options, kind, task, module)
-    batch = 1 if task == 'detection' or is_static(options, kind) else None
+    batch = 1 if is_static(options, kind) else None
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
     dataset = _test_data(runner)
@@ -124,8 +126,8 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     # 2, if any: 1 would be taken as fixed
     example = pictures[0].repeat(batch or 2, 1, 1, 1)
     if options.size is None:
-        example = _enlarge(example, getattr(
-            find_backbone(model), 'general_size', (1, 1)))
+        for part in (find_backbone(model), module):
+            example = _enlarge(example, getattr(part, 'general_size', (1, 1)))
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
@@ -241,8 +243,19 @@ def _pictures(dataset: Dataset | None, size: tuple[int, int] | None) -> list[Ten
         pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
                     for _ in range(2)]
     first, last = pictures[0], pictures[-1]
-    smaller = (last.shape[1] * 4 // 5, last.shape[2] * 7 // 10)
-    return [_resize(first, size or first.shape[1:]), _resize(last, size or smaller)]
+    other = [_other_side(side, share) for side, share in
+             zip(last.shape[1:], (0.8, 0.7))]
+    return [_resize(first, size or first.shape[1:]), _resize(last, size or other)]
+
+
+def _other_side(side: int, share: float) -> int:
+    """Return a side whose last map differs: what is frozen at one shows at the other.
+
+    About ``share`` of it, or, where it is too small for that, more. By multiples of
+    the largest stride, since some necks want sides of such.
+    """
+    steps = max(1, round(side * (1 - share) / STRIDE))
+    return side - steps * STRIDE if side > steps * STRIDE else side + STRIDE
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -45,13 +45,7 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
         found['embed_dims'] = list(backbone.variant.embed_dims)
         found['depths'] = list(backbone.variant.depths)
     if task == 'detection':
-        test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
-        found |= dict(score_threshold=test_cfg.get('score_thr', 0.),
-                      iou_threshold=test_cfg.nms.iou_threshold,
-                      max_detections=test_cfg.max_per_img)
-        if 'masks' in module.outputs:
-            found |= dict(mask_threshold=test_cfg.mask_thr_binary,
-                          pasted=module.paste)
+        found |= module.settings
     return found
 
 

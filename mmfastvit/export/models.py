@@ -92,15 +92,12 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
             'classification', Classifier(model))
     if 'EncoderDecoder' in kinds:
         return 'segmentation', Segmentor(model)
-    if 'SingleStageDetector' in kinds:
-        from .detectors.dense import SingleStage
-        return 'detection', SingleStage(model)
-    if 'TwoStageDetector' in kinds:
-        from .detectors.regions import TwoStage
-        return 'detection', TwoStage(model, paste)
+    if 'BaseDetector' in kinds:
+        from .detectors import find_detector
+        return 'detection', find_detector(model, paste)
     raise ArgumentError(
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
-        'segmentors, single-stage and two-stage detectors can. Export its backbone '
+        'segmentors and detectors of the toolboxes can. Export its backbone '
         'alone (--backbone-only).')
 
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 from torch import nn
 
+from .deformable import DeformableAttention, PixelDecoder
+
 
 def substitute(model: nn.Module) -> None:
     """Replace, in place, every module that has a row in :data:`SUBSTITUTES`."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            row = SUBSTITUTES.get(f'{type(child).__module__}.{type(child).__name__}')
-            if row:
-                setattr(parent, name, row(child))
+    for name, child in model.named_children():
+        substitute(child)  # what is inside first
+        row = SUBSTITUTES.get(f'{type(child).__module__}.{type(child).__name__}')
+        if row:
+            setattr(model, name, row(child))
 
 
 def _upsample(module: nn.Module) -> nn.Module:
@@ -25,4 +27,8 @@ def _upsample(module: nn.Module) -> nn.Module:
 
 # Guarded by tests/export/test_onnx.py.
 SUBSTITUTES: dict[str, Callable[[nn.Module], nn.Module]] = {
-    'mmseg.models.utils.wrappers.Upsample': _upsample}
+    'mmseg.models.utils.wrappers.Upsample': _upsample,
+    'mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttention':
+        DeformableAttention,
+    'mmdet.models.layers.msdeformattn_pixel_decoder.MSDeformAttnPixelDecoder':
+        PixelDecoder}

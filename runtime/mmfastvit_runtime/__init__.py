@@ -12,10 +12,11 @@ Example:
 from .drawing import describe, draw
 from .engines import KEY
 from .errors import PredictionError
-from .model import ExportedModel, load
+from .model import ExportedModel, Resized, load
 from .pictures import read_picture, write_picture
 from .prediction import Arrays, Prediction
 from .version import __version__
 
 __all__ = ['KEY', 'Arrays', 'ExportedModel', 'Prediction', 'PredictionError',
-           '__version__', 'describe', 'draw', 'load', 'read_picture', 'write_picture']
+           'Resized', '__version__', 'describe', 'draw', 'load', 'read_picture',
+           'write_picture']

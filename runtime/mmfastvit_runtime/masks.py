@@ -1,5 +1,71 @@
-"""Masks of objects, from squares over their boxes to pictures."""
+"""Masks of objects, from what a model gives to pictures."""
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cv2
 import numpy as np
+
+Size = tuple[int, int]  # height and width
+
+
+def _draw_box(out: np.ndarray, mask: np.ndarray, box: np.ndarray,
+              metadata: dict[str, Any], content: Size, original: Size) -> None:
+    values, place = paste(mask, box, original)
+    out[place] = values >= metadata['mask_threshold']
+
+
+def _draw_pasted(out: np.ndarray, mask: np.ndarray, box: np.ndarray,
+                 metadata: dict[str, Any], content: Size, original: Size) -> None:
+    mask = np.ascontiguousarray(mask[:content[0], :content[1]])
+    out[:] = cv2.resize(mask * 255, original[::-1]) > 127
+
+
+def _draw_logits(out: np.ndarray, mask: np.ndarray, box: np.ndarray,
+                 metadata: dict[str, Any], content: Size, original: Size) -> None:
+    """RTMDet-Ins: margin and all, to the size of the original, then cut."""
+    mask = _enlarge(mask, metadata['mask_stride'])
+    size = [math.ceil(side * before / now) for side, before, now in
+            zip(mask.shape, original, content)]
+    mask = _to(mask, size)[:original[0], :original[1]]
+    threshold = np.float64(metadata['mask_threshold'])
+    with np.errstate(divide='ignore'):
+        out[:] = mask > np.log(threshold / (1 - threshold))
+
+
+def _draw_queries(out: np.ndarray, mask: np.ndarray, box: np.ndarray,
+                  metadata: dict[str, Any], content: Size, original: Size) -> float:
+    """Mask2Former: cut, then to the original; returns the mean of the mask."""
+    mask = _enlarge(mask, metadata['mask_stride'])
+    mask = _to(np.ascontiguousarray(mask[:content[0], :content[1]]), original)
+    out[:] = mask > 0
+    inside = mask[out].astype(np.float64)
+    return float((1 / (1 + np.exp(-inside))).sum() / (len(inside) + 1e-6))
+
+
+def _enlarge(mask: np.ndarray, stride: int) -> np.ndarray:
+    return _to(mask, [side * stride for side in mask.shape])
+
+
+def _to(mask: np.ndarray, size: Size) -> np.ndarray:
+    """Interpolate linearly to height and width."""
+    if tuple(size) == mask.shape:
+        return mask
+    return cv2.resize(mask, tuple(size[::-1]), interpolation=cv2.INTER_LINEAR)
+
+
+def box_of(mask: np.ndarray) -> np.ndarray:
+    """Return the box (4,) around a mask (H, W) bool, 0 around none."""
+    columns, rows = (np.flatnonzero(mask.any(axis)) for axis in (0, 1))
+    if not len(columns):
+        return np.zeros(4, np.float32)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+# By what the metadata calls masks: into ``out`` (H, W), of one object.
+DRAW: dict[str, Callable[..., float | None]] = {
+    'boxes': _draw_box, 'pasted': _draw_pasted, 'logits': _draw_logits,
+    'queries': _draw_queries}
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]

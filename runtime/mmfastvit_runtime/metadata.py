@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import PredictionError
 from .limits import MAX_METADATA, MAX_SIDE
+from .masks import DRAW
 from .resizing import INTERPOLATIONS, STEPS
 
 # Of each task, the outputs that it cannot do without.
@@ -149,6 +150,8 @@ _ARGUMENTS = {
     'edge': lambda value: value in ('short', 'long', 'width', 'height'),
     'backend': lambda value: value in list(INTERPOLATIONS),
     'interpolation': lambda value: isinstance(value, str),
+    'size': _is_size,
+    'value': lambda value: _are_colours([value]),
 }
 _FIELDS = {
     'task': (lambda value: value in list(TASKS), ', '.join(TASKS)),
@@ -162,6 +165,9 @@ _FIELDS = {
                'arguments'),
     'category_ids': (lambda value: value is None or isinstance(value, list) and all(
         type(item) is int for item in value), 'null, or a list of numbers'),
+    'masks': (lambda value: value is None or value in list(DRAW), ', '.join(DRAW)),
+    'mask_stride': (lambda value: value is None or _is_side(value),
+                    'null, or a number'),
     'pasted': (lambda value: value is None or isinstance(value, bool),
                'true or false'),
 }

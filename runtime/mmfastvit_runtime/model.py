@@ -1,13 +1,16 @@
 """Exported files at work: a picture in, boxes, masks, labels or scores out."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from . import detection
 from .engines import Engine, open_file
 from .errors import PredictionError, first_line
-from .limits import MAX_LABEL, MAX_OBJECTS, MAX_PIXELS, check_masks, check_pixels
-from .masks import paste
+from .limits import MAX_LABEL, MAX_PIXELS, check_pixels
 from .prediction import Arrays, Prediction
-from .resizing import STEPS
+from .resizing import PADS, STEPS
 from .segmentation import label
 
 
@@ -49,36 +52,60 @@ class ExportedModel:
                 f'{first_line(error)} Its metadata: size={self.metadata["size"]}, '
                 f'batch={self.metadata.get("batch")}.') from error
 
-    def __call__(self, picture: np.ndarray) -> Prediction:
-        """Predict for one picture.
+    def __call__(self, pictures: np.ndarray | Sequence[np.ndarray],
+                 batch_size: int = 8) -> Prediction | list[Prediction]:
+        """Predict for one picture, or for several.
+
+        Pictures that are of one size once they are resized run together.
 
         Args:
-            picture: (H, W, 3) uint8, BGR, of any size.
+            pictures: (H, W, 3) uint8, BGR, of any size; or a list of such.
+            batch_size: How many run together at most.
 
         Returns:
-            What was found, in pixels of ``picture``.
+            What was found, in pixels of the picture; or a list, in the same order.
 
         Raises:
-            PredictionError: It would become too large, or the model fails.
+            PredictionError: One would become too large, or the model fails.
         """
-        return self.predict_resized(self._resize(picture), picture.shape[:2])
+        if isinstance(pictures, np.ndarray) and pictures.ndim == 3:
+            return self([pictures])[0]
+        prepared = [Resized(*self._resize(picture), picture.shape[:2])
+                    for picture in pictures]
+        return self.predict_resized(prepared, batch_size)
 
     def prepare(self, picture: np.ndarray) -> np.ndarray:
         """Return what :meth:`run` takes, (1, 3, H, W), of a picture (H, W, 3)."""
-        return self._batch(self._resize(picture))
+        return self._batch([self._resize(picture)[0]])
 
-    def predict_resized(self, picture: np.ndarray, original: tuple[int, int]
-                        ) -> Prediction:
-        """Predict for a picture that a test pipeline has resized.
+    def predict_resized(self, pictures: Sequence['Resized'], batch_size: int = 8
+                        ) -> list[Prediction]:
+        """Predict for pictures that a test pipeline has resized.
 
         Args:
-            picture: (H, W, 3) uint8, BGR.
-            original: Height and width before, in whose pixels results come.
+            pictures: Of any sizes.
+            batch_size: How many of one size run together at most.
         """
-        batch = self._batch(picture)
-        return self.restore(self.run(batch), batch.shape[2:], original)
+        batch_size = self.metadata['batch'] or batch_size
+        by_size: dict[tuple, list[int]] = {}
+        for i, one in enumerate(pictures):
+            by_size.setdefault(one.picture.shape, []).append(i)
+        predictions = {}
+        for indices in by_size.values():
+            for start in range(0, len(indices), batch_size):
+                some = indices[start:start + batch_size]
+                batch = self._batch([pictures[i].picture for i in some])
+                found = self.split(self.run(batch), len(some))
+                for i, arrays in zip(some, found):
+                    own, size = pictures[i], batch.shape[2:]
+                    content = [round(side * now / before) for side, now, before in
+                               zip(own.content, size, own.picture.shape)]
+                    predictions[i] = self.restore(arrays, size, own.original, content)
+        return [predictions[i] for i in range(len(pictures))]
 
-    def _resize(self, picture: np.ndarray) -> np.ndarray:
+    def _resize(self, picture: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return a picture as the model takes it, and its size before it is padded."""
+        content = picture.shape[:2]
         for step in self.metadata['resize']:
             try:
                 picture = STEPS[step['type']](
@@ -88,26 +115,42 @@ class ExportedModel:
                 raise PredictionError(
                     f'A picture of {picture.shape[1]:,} x {picture.shape[0]:,} cannot '
                     f'be resized by {step}: {first_line(error)}') from error
-        return picture
+            if step['type'] not in PADS:
+                content = picture.shape[:2]
+        return picture, content
 
-    def _batch(self, picture: np.ndarray) -> np.ndarray:
-        static = self.metadata['size']
-        if static and picture.shape[:2] != tuple(static):
+    def _batch(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Return (B, 3, H, W) of pictures (H, W, 3) of one size."""
+        static, size = self.metadata['size'], pictures[0].shape[:2]
+        if static and size != tuple(static):
             check_pixels('This model takes pictures of', *static[::-1],
                          self.max_pixels)
-            picture = cv2.resize(np.ascontiguousarray(picture), tuple(static[::-1]))
-        check_pixels('Given to the model, the picture has', *picture.shape[1::-1],
-                     self.max_pixels)
-        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+            pictures = [cv2.resize(np.ascontiguousarray(picture), tuple(static[::-1]))
+                        for picture in pictures]
+        check_pixels('Given to the model, the picture has',
+                     *pictures[0].shape[1::-1], self.max_pixels)
+        return np.stack([picture.transpose(2, 0, 1) for picture in pictures])
 
-    def restore(self, found: Arrays, size: tuple[int, int],
-                original: tuple[int, int]) -> Prediction:
+    def split(self, found: Arrays, batch: int) -> list[Arrays]:
+        """Return what was found in each of ``batch`` pictures, from :meth:`run`.
+
+        Raises:
+            PredictionError: It is not what the task has.
+        """
+        if self.metadata['task'] == 'detection':
+            return detection.split(found, batch)
+        return [{name: array[i:i + 1] for name, array in found.items()}
+                for i in range(batch)]
+
+    def restore(self, found: Arrays, size: tuple[int, int], original: tuple[int, int],
+                content: tuple[int, int] | None = None) -> Prediction:
         """Return what was found in a resized picture, in pixels of the original.
 
         Args:
-            found: From :meth:`run`, for one picture.
-            size: Height and width that the picture was resized to.
-            original: Those before.
+            found: From :meth:`split`, for one picture.
+            size: Height and width that the model was given.
+            original: Those of the picture.
+            content: Those that it was resized to; None where it was not padded then.
 
         Raises:
             PredictionError: It is not what the task has, or its masks are too many.
@@ -115,24 +158,28 @@ class ExportedModel:
         task = self.metadata['task']
         _check(found, task, size)
         if task == 'segmentation':
-            return Prediction({'labels': label(found, size, original)}, self.metadata)
-        if task != 'detection':
-            return Prediction({name: array[0] for name, array in found.items()},
-                              self.metadata)
-        found = Prediction(found, self.metadata)
-        scale = np.array([size[1] / original[1], size[0] / original[0]], np.float32)
-        found['boxes'] = found['boxes'] / np.tile(scale, 2)
-        if 'masks' in found:
-            check_masks(len(found['boxes']), *original[::-1], self.max_pixels)
-            masks = np.zeros((len(found['boxes']), *original), bool)
-            for out, mask, box in zip(masks, found['masks'], found['boxes']):
-                if self.metadata.get('pasted'):
-                    out[:] = cv2.resize(mask * 255, original[::-1]) > 127
-                else:
-                    values, place = paste(mask, box, original)
-                    out[place] = values >= self.metadata['mask_threshold']
-            found['masks'] = masks
-        return found
+            found = {'labels': label(found, size, original)}
+        elif task == 'detection':
+            found = detection.restore(found, self.metadata, content or size, original,
+                                      self.max_pixels)
+        else:
+            found = {name: array[0] for name, array in found.items()}
+        return Prediction(found, self.metadata)
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A picture as a model takes it.
+
+    Attributes:
+        picture: (H, W, 3) uint8, BGR.
+        content: Height and width that it was resized to, before it was padded.
+        original: Those before.
+    """
+
+    picture: np.ndarray
+    content: tuple[int, int]
+    original: tuple[int, int]
 
 
 def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
@@ -141,25 +188,18 @@ def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
     Raises:
         PredictionError: Those of the file are others.
     """
-    count = found['scores'].size if task == 'detection' else 1
-    wanted = {'detection': dict(boxes=(count, 4), scores=(count, ), labels=(count, )),
-              'segmentation': dict(labels=(1, *size),
-                                   logits=(1, None, None, None)),
+    wanted = {'segmentation': dict(labels=(1, *size), logits=(1, None, None, None)),
               'classification': dict(scores=(1, None))}.get(task, {})
-    if 'masks' in found and task == 'detection':
-        wanted['masks'] = (count, None, None)
     for name, shape in wanted.items():
         array = found[name]
-        if (array.ndim != len(shape) or count > MAX_OBJECTS or 0 in array.shape[1:]
+        if (array.ndim != len(shape) or 0 in array.shape[1:]
                 or any(side not in (None, of) for side, of in zip(shape, array.shape))
-                or name == 'labels' and (array.dtype.kind not in 'iu' or array.size
-                                         and not 0 <= array.min() <= array.max()
-                                         <= MAX_LABEL)):
+                or name == 'labels' and (array.dtype.kind not in 'iu' or not
+                                         0 <= array.min() <= array.max() <= MAX_LABEL)):
             raise PredictionError(
                 f'The file is damaged: of a {task}, its {name} have the shape '
-                f'{array.shape} of {array.dtype}; allowed are at most '
-                f'{MAX_OBJECTS:,} objects, and labels from 0 to {MAX_LABEL:,}. Export '
-                'the model again.')
+                f'{array.shape} of {array.dtype}; labels are allowed from 0 to '
+                f'{MAX_LABEL:,}. Export the model again.')
 
 
 def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedModel:

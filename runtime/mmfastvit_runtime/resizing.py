@@ -46,6 +46,28 @@ def _centre_crop(picture: np.ndarray, crop_size: list[int], *,
     return picture[top:top + crop_size[1], left:left + crop_size[0]]
 
 
+def _pad(picture: np.ndarray, size: list[int], value: list[int], *,
+         max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    """To ``size`` (width, height) at least, to the right and below."""
+    missing = [max(0, side - own) for side, own in zip(size, picture.shape[1::-1])]
+    check_pixels(f'Padded for this model, a picture of {picture.shape[1]:,} x '
+                 f'{picture.shape[0]:,} has', picture.shape[1] + missing[0],
+                 picture.shape[0] + missing[1], max_pixels)
+    return cv2.copyMakeBorder(picture, 0, missing[1], 0, missing[0],
+                              cv2.BORDER_CONSTANT, value=value)
+
+
+def _pad_to_square(picture: np.ndarray, value: list[int], *,
+                   max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    return _pad(picture, [max(picture.shape[:2])] * 2, value, max_pixels=max_pixels)
+
+
+def _pad_to_multiple(picture: np.ndarray, size_divisor: int, value: list[int], *,
+                     max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    size = [-(-side // size_divisor) * size_divisor for side in picture.shape[1::-1]]
+    return _pad(picture, size, value, max_pixels=max_pixels)
+
+
 def _to(picture: np.ndarray, size: tuple[int, int], max_pixels: int | None,
         backend: str = 'cv2', interpolation: str = 'bilinear') -> np.ndarray:
     """Resize to width and height, by one of ``INTERPOLATIONS[backend]``."""
@@ -66,5 +88,6 @@ INTERPOLATIONS = {
             'lanczos': cv2.INTER_LANCZOS4},
     'pillow': {name: name.upper() for name in (
         'nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')}}
-STEPS = {'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
+PADS = {'Pad': _pad, 'PadToSquare': _pad_to_square, 'PadToMultiple': _pad_to_multiple}
+STEPS = {**PADS, 'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
          'ResizeEdge': _resize_edge, 'CenterCrop': _centre_crop}

@@ -15,7 +15,7 @@ from helpers import (  # noqa: E402
 )
 from mmfastvit import ArgumentError  # noqa: E402
 from mmfastvit.export import Options, export  # noqa: E402
-from mmfastvit.export.detectors.post_processing import paste_masks  # noqa: E402
+from mmfastvit.export.detectors.masks import paste_masks  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit_runtime import load, read_picture  # noqa: E402
 from mmfastvit_runtime.masks import paste  # noqa: E402

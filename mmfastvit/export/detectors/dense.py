@@ -1,82 +1,199 @@
 """Single-stage detectors: every place of every map says what is there."""
+from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import signature
+from typing import Any
 
 import torch
+from mmdet.models.dense_heads import (
+    AnchorHead,
+    ATSSHead,
+    FCOSHead,
+    GFLHead,
+    RTMDetHead,
+    TOODHead,
+    VFNetHead,
+    YOLOXHead,
+)
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image
 
-from mmfastvit.export.preprocessing import Preprocess
+from .boxes import Size, check_coder, decode, drop_small, extent_of, rows, take
+from .checks import check_methods, check_nms, check_scores, refusal
+from .detector import Detector, padded
+from .selection import Candidates, Objects, best, select
 
-from .checks import check_coder, check_methods, check_nms, refusal
-from .post_processing import (
-    best,
-    decode_boxes,
-    drop_small,
-    longer_side,
-    scored_priors,
-    select,
-)
+METHODS = ('predict_by_feat', '_predict_by_feat_single', '_bbox_post_process')
 
 
-class SingleStage(nn.Module):
-    """A single-stage detector: picture in, boxes out.
+def _activated(head: nn.Module, logits: Tensor) -> Tensor:
+    """Return scores (B, N, classes) of logits (B, N, channels)."""
+    return logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(2)[..., :-1]
 
-    Args:
-        model: MMDetection's detector, its head with anchors and sigmoid or
-            softmax scores; RetinaNet is one.
 
-    Raises:
-        ArgumentError: The head does what the graph would not.
+def _decoded(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size, stride: int
+             ) -> Tensor:
+    """Return boxes (B, N, 4) of priors (B, N, 2 or 4) and a head's numbers."""
+    return decode(head.bbox_coder, priors, numbers, size)
+
+
+def _integrated(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size,
+                stride: int) -> Tensor:
+    """GFL: each distance is the mean of a distribution (equation 4)."""
+    numbers = numbers.reshape(*numbers.shape[:2], 4, -1).softmax(3)
+    distances = numbers @ head.integral.project * stride
+    centres = (priors[..., :2] + priors[..., 2:]) / 2
+    return decode(head.bbox_coder, centres, distances, size)
+
+
+def _ready(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size, stride: int
+           ) -> Tensor:
+    """TOOD: its forward pass decodes, in units of the stride."""
+    return numbers * stride
+
+
+def _of_centres(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size,
+                stride: int) -> Tensor:
+    """YOLOX: centres and sides, in units of the stride."""
+    centres = numbers[..., :2] * stride + priors[..., :2]
+    halves = numbers[..., 2:].exp() * stride / 2
+    return torch.cat([centres - halves, centres + halves], 2)
+
+
+def _each_class(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, places and labels (B, count): a place may be several classes."""
+    classes = scores.shape[2]
+    scores, indices = best(scores.flatten(1), count)
+    return scores, indices // classes, indices % classes
+
+
+def _best_class(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, places and labels (B, N): each place is of one class."""
+    scores, labels = scores.max(2)
+    places = torch.arange(scores.shape[1], device=scores.device)
+    return scores, places.expand(scores.shape), labels
+
+
+@dataclass(frozen=True)
+class Row:
+    """How what a head says is read.
+
+    Attributes:
+        third: What its ``loss_by_feat`` takes third, after scores and boxes.
+        factor: Whether that is a factor of the scores, ``'after'`` the threshold or
+            ``'before'`` it.
+        own: Methods of its own; others of ``METHODS`` are ``BaseDenseHead``'s.
+        scores: From logits to scores.
+        boxes: From priors and numbers to boxes.
+        pick: Which scores go on.
+        clips: Whether boxes are cut to the picture where the coder says so.
+        reaches: How a score compares with the threshold.
     """
 
-    outputs = ['boxes', 'scores', 'labels']
+    third: str = 'batch_gt_instances'
+    factor: str = ''
+    own: tuple[str, ...] = ()
+    scores: Callable[..., Tensor] = _activated
+    boxes: Callable[..., Tensor] = _decoded
+    pick: Callable[..., tuple[Tensor, Tensor, Tensor]] = _each_class
+    clips: bool = True
+    reaches: Callable[..., Tensor] = torch.gt
 
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        head = model.bbox_head
+
+HEADS = {
+    AnchorHead: Row(),
+    FCOSHead: Row('centernesses', 'after'),
+    ATSSHead: Row('centernesses', 'after'),
+    GFLHead: Row(own=METHODS[1:2], boxes=_integrated),
+    RTMDetHead: Row(),
+    VFNetHead: Row('bbox_preds_refine'),
+    TOODHead: Row(own=METHODS[1:2], scores=lambda head, scores: scores, boxes=_ready,
+                  clips=False),
+    YOLOXHead: Row('objectnesses', 'before', (METHODS[0], METHODS[2]),
+                   scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
+                   pick=_best_class, clips=False, reaches=torch.ge)}
+
+
+class SingleStage(Detector):
+    """A detector whose ``bbox_head`` has a row in ``HEADS``.
+
+    Args:
+        model: MMDetection's.
+        known: The class of the row.
+        row: The head's.
+        paste: Of :class:`Detector`.
+    """
+
+    def __init__(self, model: nn.Module, known: type, row: Row, paste: bool = False):
+        super().__init__(model, paste)
+        head, cfg = model.bbox_head, model.test_cfg
         check_methods(model, SingleStageDetector, 'predict')
-        check_methods(head, BaseDenseHead, 'predict_by_feat',
-                       '_predict_by_feat_single', '_bbox_post_process')
+        check_methods(head, known, *row.own)
+        check_methods(head, BaseDenseHead, *(set(METHODS) - set(row.own)))
         given = list(signature(head.loss_by_feat).parameters)
-        if given[:3] != ['cls_scores', 'bbox_preds', 'batch_gt_instances']:
+        if given[:3] != ['cls_scores', 'bbox_preds', row.third]:
             raise refusal(type(head).__name__, f'it also gives {given[2]}; only '
-                           'scores and boxes are known.')
-        check_coder(head)
-        check_nms('model.test_cfg', model.test_cfg)
-        if model.test_cfg.get('min_bbox_size', -1) > 0:
-            raise refusal('model.test_cfg.min_bbox_size > 0', 'it counts pixels of '
-                           'the picture before it is resized.')
-        self.preprocess = Preprocess(model.data_preprocessor)
-        self.model = model
+                          'scores and boxes are known.')
+        check_scores(head)
+        if row.clips:
+            check_coder(head)
+        check_nms('model.test_cfg', cfg)
+        self.row = row
+        self.settings = dict(
+            score_threshold=cfg.get('score_thr', 0.),
+            iou_threshold=cfg.nms.iou_threshold,
+            max_detections=cfg.get('max_per_img'))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Find objects in one picture.
+    def heads(self, image: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        return self.model.bbox_head(self.model.extract_feat(self.preprocess(image)))
+
+    def candidates(self, said: tuple[tuple[Tensor, ...], ...], size: Size
+                   ) -> tuple[Candidates, Any]:
+        """Return candidates, of each map as many, and what else belongs to them.
 
         Args:
-            image: (1, 3, H, W), 0 to 255.
-
-        Returns:
-            Boxes (N, 4) in pixels of ``image``, scores (N,) and labels (N,),
-            the best first.
+            said: Of each map scores, boxes and perhaps a third.
+            size: Height and width of the pictures.
         """
-        height, width = image.shape[2:]
-        head, cfg = self.model.bbox_head, self.model.test_cfg
-        maps = self.model.extract_feat(self.preprocess(image))
-        scores, priors, deltas, labels = [], [], [], []
-        for of_level, anchors, offsets in scored_priors(head, maps):
-            values, indices = best(of_level.flatten(), cfg.nms_pre)
-            place = indices // of_level.shape[1]
-            scores.append(values)
-            labels.append(indices % of_level.shape[1])
-            priors.append(anchors[place])
-            deltas.append(offsets[place])
-        scores, labels = torch.cat(scores), torch.cat(labels)
-        boxes = clip_boxes_to_image(decode_boxes(
-            head.bbox_coder, torch.cat(priors), torch.cat(deltas)), (height, width))
-        scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
-        kept = select(boxes, scores, labels, longer_side(image),
-                      cfg.get('score_thr', 0), cfg.nms.iou_threshold,
-                      cfg.max_per_img)
-        return boxes[kept], scores[kept], labels[kept]
+        head, cfg, row = self.model.bbox_head, self.model.test_cfg, self.row
+        priors_by_level = head.prior_generator.grid_priors(
+            [x.shape[2:] for x in said[0]], dtype=said[0][0].dtype,
+            device=said[0][0].device)
+        found = []
+        for i, (logits, numbers) in enumerate(zip(*said[:2])):
+            stride = head.prior_generator.strides[i][0]
+            scores = row.scores(head, rows(logits, head.cls_out_channels))
+            factor = rows(said[2][i], 1).sigmoid() if row.factor else None
+            if row.factor == 'before':
+                scores = scores * factor
+            scores, places, labels = row.pick(scores, cfg.get('nms_pre', -1))
+            reach = row.reaches(scores, cfg.get('score_thr', 0))
+            if row.factor == 'after':
+                scores = scores * take(factor, places)[..., 0]
+            width = numbers.shape[1] * head.cls_out_channels // logits.shape[1]
+            boxes = row.boxes(head, priors_by_level[i][places],
+                              take(rows(numbers, width), places), size, stride)
+            scores = drop_small(boxes, torch.where(reach, scores, -1.),
+                                cfg.get('min_bbox_size', -1))
+            found.append((boxes, scores, labels,
+                          *self.belongings(said, i, priors_by_level[i], places)))
+        boxes, scores, labels, *others = (torch.cat(x, 1) for x in zip(*found))
+        return Candidates.of_pictures(boxes, scores, labels), others
+
+    def belongings(self, said: Any, level: int, priors: Tensor, places: Tensor
+                   ) -> tuple[Tensor, ...]:
+        """Return what else belongs to candidates, (B, K, C) each; here nothing."""
+        return ()
+
+    def select(self, candidates: tuple[Candidates, Any], size: Size
+               ) -> tuple[Tensor, ...]:
+        return padded(self.choose(candidates[0], size), candidates[0])
+
+    def choose(self, candidates: Candidates, size: Size) -> Objects:
+        """Return the objects among candidates."""
+        cfg = self.model.test_cfg
+        coder = getattr(self.model.bbox_head, 'bbox_coder', None)
+        extent = extent_of(candidates.boxes, size,
+                           self.row.clips and coder.clip_border)
+        return select(candidates, extent, cfg.nms, cfg.get('max_per_img'))

@@ -1,0 +1,122 @@
+"""Detectors whose queries each become an object: no suppression follows."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import DeformableDETRHead, DETRHead, DINOHead
+from mmdet.models.detectors import DINO, DeformableDETR
+from mmdet.models.detectors.base_detr import DetectionTransformer
+from torch import Tensor, nn
+from torchvision.ops import box_convert, clip_boxes_to_image
+
+from .boxes import Size, take
+from .checks import check_methods, refusal
+from .detector import Detector
+
+
+def _decode(model: nn.Module, queries: dict[str, Any]) -> dict[str, Any]:
+    return model.forward_decoder(**queries)
+
+
+def _decode_dino(model: nn.Module, queries: dict[str, Any]) -> dict[str, Any]:
+    """DINO's own ``forward_decoder`` asks how many pictures there are, for good."""
+    queries = {key: value for key, value in queries.items() if key != 'dn_mask'}
+    states, references = model.decoder(
+        query=queries.pop('query'), value=queries.pop('memory'),
+        key_padding_mask=queries.pop('memory_mask'), self_attn_mask=None,
+        reg_branches=model.bbox_head.reg_branches, **queries)
+    return dict(hidden_states=states, references=list(references))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A head and the detector that it belongs to.
+
+    Attributes:
+        detector: Whose methods the graph stands for.
+        decode: Its decoder.
+    """
+
+    detector: type
+    decode: Callable[[nn.Module, dict[str, Any]], dict[str, Any]] = _decode
+
+
+HEADS = {DeformableDETRHead: Row(DeformableDETR), DINOHead: Row(DINO, _decode_dino)}
+
+
+class Queries(Detector):
+    """A detector whose ``bbox_head`` has a row in ``HEADS``.
+
+    Args:
+        model: MMDetection's.
+        known: The class of the row.
+        row: The head's.
+        paste: Of :class:`Detector`.
+    """
+
+    lowest_opset = 16  # the first with GridSample
+
+    def __init__(self, model: nn.Module, known: type, row: Row, paste: bool = False):
+        super().__init__(model, paste)
+        head = model.bbox_head
+        check_methods(model, DetectionTransformer, 'predict')
+        check_methods(model, row.detector, 'forward_transformer', 'pre_transformer',
+                      'forward_encoder', 'pre_decoder', 'forward_decoder')
+        check_methods(head, known, 'forward', 'predict', 'predict_by_feat')
+        check_methods(head, DETRHead, '_predict_by_feat_single')
+        if self.preprocess.divisor > 1:
+            raise refusal(
+                f'data_preprocessor.pad_size_divisor={self.preprocess.divisor}',
+                f'{type(model).__name__} would look at the margin; set 1.')
+        self.row = row
+        self.most = model.test_cfg.get('max_per_img', model.num_queries)
+        self.settings = dict(score_threshold=0., max_detections=self.most)
+        if model.as_two_stage:
+            strides = [2**(i + 3) for i in range(model.num_feature_levels)]
+            self.settings['positions'] = dict(least=model.num_queries, strides=strides)
+
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, Q, classes) and boxes (B, Q, 4) of queries."""
+        model = self.model
+        maps = model.extract_feat(self.preprocess(image))
+        encoder, decoder = _flatten(model, maps)
+        queries, _ = model.pre_decoder(**model.forward_encoder(**encoder))
+        said = self.row.decode(model, {**decoder, **queries})
+        logits, boxes = model.bbox_head(**said)
+        return logits[-1], boxes[-1]
+
+    def candidates(self, said: tuple[Tensor, Tensor], size: Size
+                   ) -> tuple[Tensor, ...]:
+        """Return boxes (B, K, 4), scores (B, K) and labels (B, K), the best first."""
+        logits, boxes = said
+        if self.model.bbox_head.loss_cls.use_sigmoid:
+            scores, indices = logits.sigmoid().flatten(1).topk(self.most, 1)
+            places, labels = indices // logits.shape[2], indices % logits.shape[2]
+        else:
+            scores, labels = logits.softmax(2)[..., :-1].max(2)
+            scores, places = scores.topk(self.most, 1)
+            labels = labels.gather(1, places)
+        height, width = size
+        boxes = box_convert(take(boxes, places), 'cxcywh', 'xyxy')
+        boxes = torch.stack([boxes[..., 0] * width, boxes[..., 1] * height,
+                             boxes[..., 2] * width, boxes[..., 3] * height], 2)
+        return clip_boxes_to_image(boxes, size), scores, labels
+
+    def select(self, candidates: tuple[Tensor, ...], size: Size) -> tuple[Tensor, ...]:
+        scores = candidates[1]
+        return torch.full_like(scores[:, 0], self.most, dtype=torch.int64), *candidates
+
+
+def _flatten(model: nn.Module, maps: tuple[Tensor, ...]
+             ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what encoder and decoder take of maps (B, C, H, W) without margins."""
+    sizes, batch = [x.shape[2:] for x in maps], maps[0].shape[0]
+    tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
+    positions = torch.cat([
+        model.positional_encoding(None, input=x).flatten(2).transpose(1, 2)
+        + model.level_embed[i] for i, x in enumerate(maps)], 1)
+    shared = dict(spatial_shapes=sizes, level_start_index=None,
+                  valid_ratios=tokens.new_ones(batch, len(maps), 2))
+    return (dict(feat=tokens, feat_mask=None, feat_pos=positions, **shared),
+            dict(memory_mask=None, **shared))
