@@ -35,7 +35,7 @@ from mmfastvit_runtime.errors import first_line
 
 from .formats import FORMATS, Format, format_of
 from .formats.onnx import OPSET
-from .metadata import describe
+from .metadata import describe, is_floating
 from .models import exportable
 from .options import Options, check_options, is_static
 from .quantization import Costs, quantize
@@ -123,6 +123,8 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     if ids and len(ids) == len(metadata['classes']):
         metadata['category_ids'] = list(ids)
     pictures = _pictures(dataset, options.size)
+    if is_floating(metadata['resize']):
+        pictures = [picture.float() for picture in pictures]
     # 2, if any: 1 would be taken as fixed
     example = pictures[0].repeat(batch or 2, 1, 1, 1)
     if options.size is None:
@@ -259,5 +261,6 @@ def _other_side(side: int, share: float) -> int:
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(picture[None].float(), size, mode='bilinear',
-                         antialias=True)[0].round().to(torch.uint8)
+    resized = F.interpolate(picture[None].float(), size, mode='bilinear',
+                            antialias=True)[0]
+    return resized if picture.is_floating_point() else resized.round().to(torch.uint8)

@@ -7,7 +7,6 @@ from torch import nn
 
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.version import __version__
-from mmfastvit_runtime.resizing import STEPS
 
 # Steps of test pipelines that leave the picture's pixels as they are.
 _NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
@@ -33,10 +32,11 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
         ArgumentError: The test pipeline resizes in a way that is not known.
     """
     backbone, preprocess = model.backbone, module.preprocess
+    steps = resize_steps(cfg, task)
     found = dict(
         task=task, outputs=list(module.outputs), classes=classes, palette=palette,
-        size=size, batch=batch, resize=resize_steps(cfg, task),
-        layout='(B, 3, H, W) uint8, BGR',
+        size=size, batch=batch, resize=steps,
+        layout=f'(B, 3, H, W) {"float32" if is_floating(steps) else "uint8"}, BGR',
         mean=preprocess.mean.flatten().tolist(), std=preprocess.std.flatten().tolist(),
         to_rgb=preprocess.flips, pad_divisor=preprocess.divisor,
         backbone=type(backbone).__name__,
@@ -56,6 +56,7 @@ def resize_steps(cfg: Config, task: str = '') -> list[dict[str, Any]]:
         ArgumentError: A step changes pictures in a way that is not known.
     """
     steps = []
+    known = _STEPS | (_DETECTION_STEPS if task == 'detection' else {})
     pipeline = cfg.test_dataloader.dataset.get('pipeline')
     if not pipeline:
         raise ArgumentError('The test data set has no pipeline of its own, which says '
@@ -66,21 +67,26 @@ def resize_steps(cfg: Config, task: str = '') -> list[dict[str, Any]]:
             continue  # maps of a picture without its margin are right, too
         options = {key: value for key, value in step.items() if key != 'type'}
         try:
-            steps += _STEPS[name](**options)
+            steps += known[name](**options)
         except (KeyError, TypeError) as error:
             raise ArgumentError(
                 f'The test pipeline\'s {dict(step)} cannot be exported: {error}. '
-                f'Known are LoadImageFromFile in colour, {", ".join(STEPS)}, and '
-                'their plain arguments.') from error
+                f'Known are {", ".join(known)}, with their plain arguments.'
+                ) from error
     return steps
+
+
+def is_floating(steps: list[dict[str, Any]]) -> bool:
+    """Whether pictures are resized, and given to the graph, in float32."""
+    return dict(type='ToFloat32') in steps
 
 
 def _load(color_type: str = 'color', imdecode_backend: str = 'cv2',
           to_float32: bool = False, ignore_empty: bool = False,
           backend_args: Any = None, file_client_args: Any = None) -> list[dict]:
-    if (color_type, imdecode_backend, to_float32) != ('color', 'cv2', False):
-        raise TypeError('pictures are read as 8-bit colour, by OpenCV')
-    return []
+    if (color_type, imdecode_backend) != ('color', 'cv2'):
+        raise TypeError('pictures are read in colour, by OpenCV')
+    return [dict(type='ToFloat32')] if to_float32 else []
 
 
 def _resize(scale: int | tuple[int, int], keep_ratio: bool = False,
@@ -107,6 +113,26 @@ def _centre_crop(crop_size: int | tuple[int, int]) -> list[dict]:
     return [dict(type='CenterCrop', crop_size=list(crop_size))]
 
 
+def _pad(size: tuple[int, int] | None = None, size_divisor: int | None = None,
+         pad_to_square: bool = False, pad_val: int | dict = 0,
+         padding_mode: str = 'constant') -> list[dict]:
+    """MMDetection's: to the right and below; a picture's value may be one or three."""
+    value = pad_val.get('img', 0) if isinstance(pad_val, dict) else pad_val
+    value = [value] * 3 if isinstance(value, (int, float)) else list(value)
+    if padding_mode != 'constant' or any(not 0 <= part <= 255 or part != int(part)
+                                         for part in value):
+        raise TypeError('pictures are padded with one colour, 0 to 255')
+    value = [int(part) for part in value]
+    steps = [dict(type='PadToSquare', value=value)] if pad_to_square else []
+    if size_divisor is not None:
+        steps.append(dict(type='PadToMultiple', size_divisor=size_divisor, value=value))
+    elif size is not None:
+        steps.append(dict(type='Pad', size=list(size), value=value))
+    return steps
+
+
 _STEPS = {'LoadImageFromFile': _load, 'Resize': _resize,
           'ResizeToMultiple': _resize_to_multiple, 'ResizeEdge': _resize_edge,
           'CenterCrop': _centre_crop}
+# Of detectors alone: the other toolboxes stretch what was padded over the picture.
+_DETECTION_STEPS = {'Pad': _pad}

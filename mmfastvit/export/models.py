@@ -14,6 +14,8 @@ from .preprocessing import Preprocess
 from .segmentors import Segmentor
 from .substitutions import substitute
 
+NO_MASKS = 'Only detectors with masks have some to paste: leave --paste out.'
+
 
 class Pyramid(nn.Module):
     """A backbone: picture in, feature maps out, for heads of one's own."""
@@ -78,13 +80,12 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         ArgumentError: It computes something that would not be exported, or has no
             masks to paste.
     """
-    if paste and (backbone_only or not getattr(model, 'with_mask', False)):
-        raise ArgumentError('Only detectors with masks have some to paste: leave '
-                            '--paste out.')
     model = copy.deepcopy(model).eval().requires_grad_(False)
     _fold_norms(model)
     substitute(model)
     kinds = [type_.__name__ for type_ in type(model).__mro__]
+    if paste and (backbone_only or 'BaseDetector' not in kinds):
+        raise ArgumentError(NO_MASKS)
     if backbone_only:
         return 'features', Pyramid(model)
     if 'ImageClassifier' in kinds:
@@ -94,7 +95,10 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         return 'segmentation', Segmentor(model)
     if 'BaseDetector' in kinds:
         from .detectors import find_detector
-        return 'detection', find_detector(model, paste)
+        detector = find_detector(model, paste)
+        if paste and 'masks' not in detector.outputs:
+            raise ArgumentError(NO_MASKS)
+        return 'detection', detector
     raise ArgumentError(
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
         'segmentors and detectors of the toolboxes can. Export its backbone '

@@ -5,7 +5,8 @@ that is exported.
 """
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from .deformable import DeformableAttention, PixelDecoder
 
@@ -25,10 +26,28 @@ def _upsample(module: nn.Module) -> nn.Module:
                        module.align_corners)
 
 
+class DeformableConv(nn.Module):
+    """What mmcv's ``DeformConv2d`` computes, by torchvision, which exporters know.
+
+    Args:
+        conv: That one.
+    """
+
+    def __init__(self, conv: nn.Module):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        own = self.conv
+        return deform_conv2d(x, offset, own.weight, stride=own.stride,
+                             padding=own.padding, dilation=own.dilation)
+
+
 # Guarded by tests/export/test_onnx.py.
 SUBSTITUTES: dict[str, Callable[[nn.Module], nn.Module]] = {
     'mmseg.models.utils.wrappers.Upsample': _upsample,
     'mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttention':
         DeformableAttention,
     'mmdet.models.layers.msdeformattn_pixel_decoder.MSDeformAttnPixelDecoder':
-        PixelDecoder}
+        PixelDecoder,
+    'mmcv.ops.deform_conv.DeformConv2d': DeformableConv}

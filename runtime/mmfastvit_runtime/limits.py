@@ -1,4 +1,8 @@
 """How much files from anywhere may ask for: the one place that says so."""
+from typing import Any
+
+import numpy as np
+
 from .errors import PredictionError
 
 # Pixels of a picture, as it is and as a model takes it. A file of 100 KB can hold a
@@ -46,3 +50,25 @@ def check_masks(count: int, width: int, height: int, max_pixels: int | None) -> 
             f'{MASKS_PER_PIXEL * max_pixels:,}. Cut the picture into tiles or make it '
             'smaller; or raise the limit: mmfastvit-predict --max-pixels N, in Python '
             'max_pixels (of load).')
+
+
+def check_batch(pictures: np.ndarray, metadata: dict[str, Any]) -> None:
+    """Refuse pictures (B, 3, H, W) that a model cannot compute with.
+
+    Raises:
+        PredictionError: There are none, or they have fewer places than the model has
+            queries, of which each takes one.
+    """
+    if not len(pictures):
+        raise PredictionError('There are no pictures: give at least one.')
+    positions = metadata.get('positions')
+    if positions is None:
+        return
+    height, width = pictures.shape[2:]
+    found = sum(-(-height // stride) * -(-width // stride)
+                for stride in positions['strides'])
+    if found < positions['least']:
+        raise PredictionError(
+            f'Pictures of {width:,} x {height:,} pixels have {found:,} places; this '
+            f'model needs {positions["least"]:,}, one for each query. Make them '
+            'larger, or train the model with fewer queries.')

@@ -111,6 +111,12 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_side, value))
 
 
+def _are_positions(value: Any) -> bool:
+    return (isinstance(value, dict) and set(value) == {'least', 'strides'}
+            and type(value['least']) is int and isinstance(value['strides'], list)
+            and len(value['strides']) <= 16 and all(map(_is_side, value['strides'])))
+
+
 def _are_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -165,6 +171,8 @@ _FIELDS = {
                'arguments'),
     'category_ids': (lambda value: value is None or isinstance(value, list) and all(
         type(item) is int for item in value), 'null, or a list of numbers'),
+    'positions': (lambda value: value is None or _are_positions(value),
+                  'null, or least and strides'),
     'masks': (lambda value: value is None or value in list(DRAW), ', '.join(DRAW)),
     'mask_stride': (lambda value: value is None or _is_side(value),
                     'null, or a number'),

@@ -8,7 +8,7 @@ import numpy as np
 from . import detection
 from .engines import Engine, open_file
 from .errors import PredictionError, first_line
-from .limits import MAX_LABEL, MAX_PIXELS, check_pixels
+from .limits import MAX_LABEL, MAX_PIXELS, check_batch, check_pixels
 from .prediction import Arrays, Prediction
 from .resizing import PADS, STEPS
 from .segmentation import label
@@ -42,6 +42,7 @@ class ExportedModel:
             PredictionError: The library cannot, for example since they are of another
                 size than the file was made for.
         """
+        check_batch(pictures, self.metadata)
         try:
             return self.engine.run(pictures)
         except PredictionError:

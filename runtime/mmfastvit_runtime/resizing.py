@@ -9,6 +9,12 @@ import numpy as np
 from .limits import MAX_PIXELS, check_pixels
 
 
+def _to_float32(picture: np.ndarray, *, max_pixels: int | None = MAX_PIXELS
+                ) -> np.ndarray:
+    """So that what is resized is not rounded."""
+    return picture.astype(np.float32)
+
+
 def _resize(picture: np.ndarray, scale: list[int], keep_ratio: bool, *,
             max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
     """To ``scale`` (width, height), or to what fits into it, either way round."""
@@ -89,5 +95,6 @@ INTERPOLATIONS = {
     'pillow': {name: name.upper() for name in (
         'nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')}}
 PADS = {'Pad': _pad, 'PadToSquare': _pad_to_square, 'PadToMultiple': _pad_to_multiple}
-STEPS = {**PADS, 'Resize': _resize, 'ResizeToMultiple': _resize_to_multiple,
-         'ResizeEdge': _resize_edge, 'CenterCrop': _centre_crop}
+STEPS = {**PADS, 'ToFloat32': _to_float32, 'Resize': _resize,
+         'ResizeToMultiple': _resize_to_multiple, 'ResizeEdge': _resize_edge,
+         'CenterCrop': _centre_crop}

@@ -31,6 +31,7 @@ def test_metadata(kind, exported):
     assert metadata['embed_dims'] == [48, 96, 192, 384]
 
 
+TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
 PIPELINES = {
     'mmdet': [dict(type='Resize', scale=(133, 80), keep_ratio=True)],
     'mmseg': [dict(type='Resize', scale=(204, 51), keep_ratio=True),
@@ -39,7 +40,14 @@ PIPELINES = {
                         interpolation='bicubic'),
                    dict(type='CenterCrop', crop_size=64)],
     'mmpretrain, OpenCV': [dict(type='ResizeEdge', scale=71, interpolation='bicubic')],
-    'mmpretrain, square': [dict(type='Resize', scale=48)]}
+    'mmpretrain, square': [dict(type='Resize', scale=48)],
+    'mmdet, RTMDet': [dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(
+        type='Pad', size=(64, 64), pad_val=dict(img=(114, 113, 112)))],
+    'mmdet, YOLOX': [dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(
+        type='Pad', pad_to_square=True, pad_val=dict(img=(114., 114., 114.)))],
+    'mmdet, multiple': [dict(type='Pad', size_divisor=32)],
+    'mmdet, Mask2Former': [dict(type='LoadImageFromFile', to_float32=True),
+                           dict(type='Resize', scale=(133, 80), keep_ratio=True)]}
 
 
 @pytest.mark.parametrize('name', PIPELINES)
@@ -50,16 +58,19 @@ def test_pictures_are_resized_as_the_pipelines_do(name):
     pipeline = PIPELINES[name]
     cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
     init_default_scope(name.split(',')[0])
-    transforms = [TRANSFORMS.build(ConfigDict(step)) for step in pipeline]
+    transforms = [TRANSFORMS.build(ConfigDict(step)) for step in pipeline
+                  if step['type'] != 'LoadImageFromFile']
     DefaultScope._instance_dict.clear()
     for size in ((75, 101), (333, 47), (64, 64), (500, 333)):
         picture = np.random.RandomState(0).randint(0, 256, (*size, 3), np.uint8)
-        results = dict(img=picture, img_shape=size, ori_shape=size)
+        loaded = picture.astype(np.float32) if 'Mask2Former' in name else picture
+        results = dict(img=loaded, img_shape=size, ori_shape=size)
         for transform in transforms:
             results = transform(results)
         resized = picture
-        for step in resize_steps(cfg):
+        for step in resize_steps(cfg, TASKS[name.split(',')[0]]):
             resized = STEPS[step.pop('type')](resized, **step)
+        assert resized.dtype == results['img'].dtype
         np.testing.assert_array_equal(resized, results['img'])
 
 

@@ -18,6 +18,7 @@ from mmdet.models.dense_heads import (
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from .boxes import Size, check_coder, decode, drop_small, extent_of, rows, take
 from .checks import check_methods, check_nms, check_scores, refusal
@@ -51,6 +52,16 @@ def _ready(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size, stride:
            ) -> Tensor:
     """TOOD: its forward pass decodes, in units of the stride."""
     return numbers * stride
+
+
+def _sample(feat: Tensor, offset: Tensor) -> Tensor:
+    """TOOD: its maps (B, C, H, W) at other places, by torchvision, not by mmcv."""
+    channels = feat.shape[1]
+    return deform_conv2d(feat, offset, feat.new_ones(channels, 1, 1, 1))
+
+
+def _prepare_tood(head: nn.Module) -> None:
+    head.deform_sampling = _sample
 
 
 def _of_centres(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size,
@@ -89,6 +100,7 @@ class Row:
         pick: Which scores go on.
         clips: Whether boxes are cut to the picture where the coder says so.
         reaches: How a score compares with the threshold.
+        prepare: Changes the copy of a head that is exported.
     """
 
     third: str = 'batch_gt_instances'
@@ -99,6 +111,7 @@ class Row:
     pick: Callable[..., tuple[Tensor, Tensor, Tensor]] = _each_class
     clips: bool = True
     reaches: Callable[..., Tensor] = torch.gt
+    prepare: Callable[[nn.Module], None] = lambda head: None
 
 
 HEADS = {
@@ -109,7 +122,7 @@ HEADS = {
     RTMDetHead: Row(),
     VFNetHead: Row('bbox_preds_refine'),
     TOODHead: Row(own=METHODS[1:2], scores=lambda head, scores: scores, boxes=_ready,
-                  clips=False),
+                  clips=False, prepare=_prepare_tood),
     YOLOXHead: Row('objectnesses', 'before', (METHODS[0], METHODS[2]),
                    scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
                    pick=_best_class, clips=False, reaches=torch.ge)}
@@ -140,6 +153,7 @@ class SingleStage(Detector):
             check_coder(head)
         check_nms('model.test_cfg', cfg)
         self.row = row
+        row.prepare(head)
         self.settings = dict(
             score_threshold=cfg.get('score_thr', 0.),
             iou_threshold=cfg.nms.iou_threshold,

@@ -55,7 +55,7 @@ class MaskQueries(Detector):
                 f'and test_cfg={dict(cfg)}', 'only instances can: no stuff, '
                 'panoptic_on=False, instance_on=True.')
         self.most = cfg.get('max_per_image', 100)
-        self.outputs = [*self.outputs, 'masks', 'class_scores']
+        self.outputs = [*self.outputs, 'masks'] + ['class_scores'] * (not paste)
         self.settings = dict(score_threshold=0., max_detections=self.most,
                              mask_threshold=0.5, mask_stride=STRIDE,
                              masks='pasted' if paste else 'queries')
@@ -87,11 +87,9 @@ class MaskQueries(Detector):
         scores = class_scores * (drawn.sigmoid() * weights).sum((2, 3)) / (
             weights.sum((2, 3)) + 1e-6)
         scores, order = scores.sort(1, descending=True)
-        rest = [inside.to(torch.uint8) if self.paste else masks, class_scores]
-        boxes, labels, masks, class_scores = (
-            _take(x, order) for x in (_boxes(inside), labels, *rest))
-        counts = torch.full_like(labels[:, 0], self.most)
-        return counts, boxes, scores, labels, masks, class_scores
+        rest = [inside.to(torch.uint8)] if self.paste else [masks, class_scores]
+        boxes, labels, *rest = (_take(x, order) for x in (_boxes(inside), labels, *rest))
+        return torch.full_like(labels[:, 0], self.most), boxes, scores, labels, *rest
 
 
 def _take(values: Tensor, order: Tensor) -> Tensor:

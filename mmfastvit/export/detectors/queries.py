@@ -14,6 +14,8 @@ from .boxes import Size, take
 from .checks import check_methods, refusal
 from .detector import Detector
 
+SIDE = 512  # of a picture that tells the strides of maps
+
 
 def _decode(model: nn.Module, queries: dict[str, Any]) -> dict[str, Any]:
     return model.forward_decoder(**queries)
@@ -73,7 +75,9 @@ class Queries(Detector):
         self.most = model.test_cfg.get('max_per_img', model.num_queries)
         self.settings = dict(score_threshold=0., max_detections=self.most)
         if model.as_two_stage:
-            strides = [2**(i + 3) for i in range(model.num_feature_levels)]
+            with torch.no_grad():
+                maps = model.extract_feat(torch.zeros(1, 3, SIDE, SIDE))
+            strides = [SIDE // x.shape[3] for x in maps]
             self.settings['positions'] = dict(least=model.num_queries, strides=strides)
 
     def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
