@@ -88,7 +88,8 @@ class MaskQueries(Detector):
             weights.sum((2, 3)) + 1e-6)
         scores, order = scores.sort(1, descending=True)
         rest = [inside.to(torch.uint8)] if self.paste else [masks, class_scores]
-        boxes, labels, *rest = (_take(x, order) for x in (_boxes(inside), labels, *rest))
+        rest = (_boxes(inside), labels, *rest)
+        boxes, labels, *rest = (_take(x, order) for x in rest)
         return torch.full_like(labels[:, 0], self.most), boxes, scores, labels, *rest
 
 
