@@ -52,6 +52,8 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
         if 'masks' in module.outputs:
             found |= dict(mask_threshold=test_cfg.mask_thr_binary,
                           pasted=module.paste)
+    if task == 'segmentation':
+        found |= module.describe(size)
     return found
 
 

@@ -9,6 +9,7 @@ from .masks import paste
 from .prediction import Arrays, Prediction
 from .resizing import STEPS
 from .segmentation import label
+from .windows import run as run_windows
 
 
 class ExportedModel:
@@ -40,6 +41,9 @@ class ExportedModel:
                 size than the file was made for.
         """
         try:
+            if self.metadata.get('slide'):
+                return run_windows(self.engine.run, pictures, self.metadata,
+                                   self.max_pixels)
             return self.engine.run(pictures)
         except PredictionError:
             raise
@@ -115,7 +119,9 @@ class ExportedModel:
         task = self.metadata['task']
         _check(found, task, size)
         if task == 'segmentation':
-            return Prediction({'labels': label(found, size, original)}, self.metadata)
+            labels = label(found, size, original,
+                           bool(self.metadata.get('align_corners')))
+            return Prediction({'labels': labels}, self.metadata)
         if task != 'detection':
             return Prediction({name: array[0] for name, array in found.items()},
                               self.metadata)
