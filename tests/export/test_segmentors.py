@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
@@ -61,7 +62,7 @@ def build(name, align_corners=False, test_cfg=None, preprocessor=None):
         heads, list) else dict(type='EncoderDecoder')
     init_default_scope('mmseg')
     from mmseg.registry import MODELS
-    model = MODELS.build(dict(
+    model = MODELS.build(ConfigDict(
         **extra, decode_head=heads, backbone=dict(type='FastViT', arch=ARCH),
         data_preprocessor=dict(cfg.model.data_preprocessor, **(preprocessor or {})),
         test_cfg=test_cfg or dict(mode='whole')))
