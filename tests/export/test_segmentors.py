@@ -1,11 +1,9 @@
 """Segmentors' heads as files: any size, batches, windows, what is refused."""
 import copy
-import json
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
@@ -20,7 +18,7 @@ from mmfastvit.export.metadata import describe  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.substitutions import AdaptivePool, substitute  # noqa: E402
 from mmfastvit.export.verification import verify  # noqa: E402
-from mmfastvit_runtime import ExportedModel, PredictionError, windows  # noqa: E402
+from mmfastvit_runtime import ExportedModel, windows  # noqa: E402
 
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
@@ -103,4 +101,143 @@ def test_equals_the_toolbox(name, suffix, align_corners, tmp_path):
     cfg, model = build(name, align_corners)
     exported = write(cfg, model, tmp_path / f'model{suffix}')
     assert exported.metadata['align_corners'] == align_corners
+    assert_equal_to_toolbox(model, exported)
+
+
+@pytest.fixture(scope='module')
+def sliding(tmp_path_factory):
+    """A segmentor that looks through windows, and its file."""
+    cfg, model = build('segformer', test_cfg=dict(
+        mode='slide', crop_size=(96, 64), stride=(64, 40)))
+    folder = tmp_path_factory.mktemp('slide')
+    # Of an old opset, which takes a tenth of the time to write.
+    return model, write(cfg, model, folder / 'model.onnx', opset=11)
+
+
+# One window; smaller than one; smaller one way; many, the last ones moved back.
+@pytest.mark.parametrize('at_a_time', [1, 2**14, 2**20])
+def test_windows(at_a_time, sliding, monkeypatch):
+    monkeypatch.setattr(windows, 'AT_A_TIME', at_a_time)
+    model, exported = sliding
+    assert exported.metadata['slide'] == dict(crop_size=[96, 64], stride=[64, 40])
+    batches, run = [], exported.engine.run
+    monkeypatch.setattr(exported.engine, 'run', lambda batch: (
+        batches.append(batch.shape), run(batch))[1])
+    assert_equal_to_toolbox(model, exported, [
+        (96, 64), (40, 50), (60, 200), (200, 30), (230, 170)])
+    assert max(n * h * w for n, _, h, w in batches) <= max(at_a_time, 2 * 96 * 64)
+    assert len(batches) == 5 or at_a_time < 2**20
+
+
+def test_windows_of_resized_pictures(sliding):
+    """Labels in pixels of the original: the mean logits, resized."""
+    model, exported = sliding
+    picture = np.random.RandomState(0).randint(0, 256, (100, 130, 3), np.uint8)
+    found = exported.predict_resized(picture, (75, 210))['labels']
+    from mmseg.structures import SegDataSample
+    sample = SegDataSample(metainfo=dict(ori_shape=(75, 210), img_shape=(100, 130)))
+    with torch.no_grad():
+        sample, = model.test_step(dict(data_samples=[sample], inputs=[
+            torch.from_numpy(picture).permute(2, 0, 1)]))
+    assert (found != sample.pred_sem_seg.data[0].numpy()).mean() < 1e-3
+
+
+@SLOW
+def test_windows_of_padded_pictures(tmp_path):
+    """The toolbox pads first, and cuts then."""
+    cfg, model = build(
+        'segformer', test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(48, 48)),
+        preprocessor=dict(test_cfg=dict(size_divisor=32), pad_val=7))
+    exported = write(cfg, model, tmp_path / 'model.onnx')
+    assert exported.metadata['pad_divisor'] == 32
+    assert_equal_to_toolbox(model, exported, [(64, 64), (30, 70), (150, 133)])
+
+
+@pytest.mark.parametrize('size, slides', [((96, 64), False), ((64, 64), False)])
+def test_one_window_needs_no_cutting(size, slides):
+    cfg, model = build('segformer', test_cfg=dict(
+        mode='slide', crop_size=(96, 64), stride=(64, 40)))
+    _, module = exportable(model)
+    assert ('slide' in module.describe(size)) == slides
+    with pytest.raises(ArgumentError, match='97x64 is cut into windows'):
+        module.describe((97, 64))
+
+
+@pytest.mark.parametrize('count', [None, 1, 2, 3, 6, 7])
+@pytest.mark.parametrize('side', [1, 2, 3, 5, 6, 7, 12, 19])
+def test_pooling_by_matrices(count, side):
+    x = torch.randn(2, 3, side, 11, dtype=torch.float64)
+    own = nn.AdaptiveAvgPool2d((count, 4))
+    torch.testing.assert_close(AdaptivePool((count, 4))(x), own(x), rtol=0, atol=1e-14)
+
+
+def test_pools_are_replaced():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1)),
+                          nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d((None, 2)))
+    substitute(model)
+    assert [type(layer) for layer in model] == (
+        [nn.AdaptiveAvgPool2d] * 2 + [AdaptivePool] * 2)
+    assert [layer.output_size for layer in model[2:]] == [(3, 3), (None, 2)]
+
+
+class OwnHead(nn.Module):
+    """A head that is not the toolbox's."""
+
+    def predict(self, inputs, metas, test_cfg):
+        return inputs[0]
+
+
+def own_head(model):
+    model.decode_head = OwnHead()
+
+
+def own_resize(model):
+    kind = type(model.decode_head)
+    model.decode_head.__class__ = type('Mine', (kind, ), dict(
+        predict_by_feat=lambda self, logits, metas: logits))
+
+
+def own_labels(model):
+    model.__class__ = type('Depth', (type(model), ), dict(
+        postprocess_result=lambda self, logits, samples: samples))
+
+
+def binary(model):
+    model.out_channels = 1
+
+
+@pytest.mark.parametrize('change, message', [
+    (own_head, 'OwnHead cannot be exported: its predict is OwnHead.predict; known'),
+    (own_resize, 'Mine cannot be exported: its predict_by_feat'),
+    (own_labels, 'Depth cannot be exported: its postprocess_result'),
+    (binary, 'of 1 output channel'),
+    (dict(mode='slide', crop_size=(64, 64), stride=(65, 64)), 'stride 1 to crop_size'),
+    (dict(mode='slide', crop_size=(64, 64), stride=(0, 64)), 'stride 1 to crop_size'),
+    (dict(mode='slide', crop_size=(64, 64)), 'give mode=whole, or mode=slide'),
+    (dict(mode='slide', crop_size=64, stride=32), 'height, width'),
+    (dict(mode='other'), 'give mode=whole, or mode=slide')])
+def test_refused(change, message):
+    changes = isinstance(change, dict)
+    _, model = build('segformer', test_cfg=change if changes else None)
+    if not changes:
+        change(model)
+    with pytest.raises(ArgumentError, match=message):
+        exportable(model)
+
+
+def test_windows_that_padding_does_not_fit():
+    _, model = build('segformer', preprocessor=dict(test_cfg=dict(size_divisor=32)),
+                     test_cfg=dict(mode='slide', crop_size=(64, 80), stride=(32, 32)))
+    with pytest.raises(ArgumentError, match='multiples of 32 .*windows'):
+        exportable(model)
+
+
+@SLOW
+@pytest.mark.parametrize('name', HEADS)
+def test_old_opsets(name, tmp_path):
+    cfg, model = build(name)
+    exported = write(cfg, model, tmp_path / 'model.onnx', opset=11)
+    versions = {item.domain: item.version for item in
+                onnx.load(tmp_path / 'model.onnx').opset_import}
+    assert versions == {'': 11}
     assert_equal_to_toolbox(model, exported)
