@@ -45,6 +45,7 @@ HEADS = {
     'deeplabv3': head('ASPPHead', dilations=(1, 2, 3), **LAST_MAP),
     'pspnet': head('PSPHead', **LAST_MAP),
     'danet': head('DAHead', pam_channels=4, **LAST_MAP),
+    'encnet': head('EncHead', num_codes=3, in_channels=WIDTHS[1:], in_index=[1, 2, 3]),
     'fcn': head('FCNHead', num_convs=1, **LAST_MAP),
     'ocrnet': [head('FCNHead', num_convs=1, **LAST_MAP),
                head('OCRHead', ocr_channels=8, **LAST_MAP)]}
@@ -91,16 +92,54 @@ def assert_equal_to_toolbox(model, exported, sizes=SIZES):
     assert all(row.passed and row.compared for row in rows), rows
 
 
+@pytest.fixture(scope='module')
+def upernet(tmp_path_factory):
+    """UPerNet, and its file by today's exporter, which takes half a minute."""
+    cfg, model = build('upernet')
+    path = tmp_path_factory.mktemp('upernet') / 'model.onnx'
+    return model, write(cfg, model, path), path
+
+
+def test_equals_the_toolbox(upernet):
+    model, exported, _ = upernet
+    assert exported.metadata['align_corners'] is False
+    assert 'slide' not in exported.metadata
+    assert_equal_to_toolbox(model, exported)
+
+
+def test_openvino(upernet, tmp_path):
+    pytest.importorskip('openvino')
+    from mmfastvit.export.formats import openvino
+    model, _, path = upernet
+    openvino.convert(path, tmp_path / 'model.xml')
+    exported = ExportedModel(FORMATS['openvino'].open(tmp_path / 'model.xml'))
+    assert_equal_to_toolbox(model, exported)
+
+
+@pytest.mark.parametrize('name, align_corners', [
+    ('deeplabv3plus', True), ('upernet', False),
+    *(pytest.param(name, align, marks=SLOW) for name in HEADS
+      for align in (False, True)
+      if (name, align) not in [('deeplabv3plus', True), ('upernet', False)])])
+def test_old_opsets(name, align_corners, tmp_path):
+    cfg, model = build(name, align_corners)
+    exported = write(cfg, model, tmp_path / 'model.onnx', opset=11)
+    versions = {item.domain: item.version for item in
+                onnx.load(tmp_path / 'model.onnx').opset_import}
+    assert versions == {'': 11}
+    assert exported.metadata['align_corners'] == align_corners
+    assert_equal_to_toolbox(model, exported)
+
+
+@SLOW
 @pytest.mark.parametrize('name, suffix, align_corners', [
-    ('upernet', '.onnx', False), ('deeplabv3plus', '.onnx', True),
-    *(pytest.param(name, suffix, align, marks=SLOW) for name in HEADS
-      for suffix in ('.onnx', '.xml', '.pt2') for align in (False, True)
-      if (name, suffix, align) not in [('upernet', '.onnx', False),
-                                       ('deeplabv3plus', '.onnx', True)])])
-def test_equals_the_toolbox(name, suffix, align_corners, tmp_path):
+    *((name, suffix, False) for name in HEADS for suffix in ('.onnx', '.xml')),
+    *((name, '.onnx', True) for name in HEADS), ('upernet', '.xml', True),
+    ('deeplabv3plus', '.xml', True), ('upernet', '.pt2', False),
+    ('ocrnet', '.pt2', True)])
+def test_every_head(name, suffix, align_corners, tmp_path):
     cfg, model = build(name, align_corners)
     exported = write(cfg, model, tmp_path / f'model{suffix}')
-    assert exported.metadata['align_corners'] == align_corners
     assert_equal_to_toolbox(model, exported)
 
 
@@ -230,14 +269,3 @@ def test_windows_that_padding_does_not_fit():
                      test_cfg=dict(mode='slide', crop_size=(64, 80), stride=(32, 32)))
     with pytest.raises(ArgumentError, match='multiples of 32 .*windows'):
         exportable(model)
-
-
-@SLOW
-@pytest.mark.parametrize('name', HEADS)
-def test_old_opsets(name, tmp_path):
-    cfg, model = build(name)
-    exported = write(cfg, model, tmp_path / 'model.onnx', opset=11)
-    versions = {item.domain: item.version for item in
-                onnx.load(tmp_path / 'model.onnx').opset_import}
-    assert versions == {'': 11}
-    assert_equal_to_toolbox(model, exported)
