@@ -8,11 +8,12 @@ model = dict(
     backbone=dict(
         type='FastViT',
         arch='sa12',
+        out_indices=(0, 2, 3),  # a norm of the second would never be trained
         init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')),
     decode_head=dict(
         type='DepthwiseSeparableASPPHead',
         in_channels=512,
-        in_index=3,
+        in_index=2,
         channels=512,
         # (1, 12, 24, 36) is for maps of stride 8; these have 32.
         dilations=(1, 3, 6, 9),
@@ -26,7 +27,7 @@ model = dict(
     auxiliary_head=dict(
         type='FCNHead',
         in_channels=256,
-        in_index=2,
+        in_index=1,
         channels=256,
         num_convs=1,
         concat_input=False,

@@ -47,13 +47,14 @@ def test_channels_agree_with_the_variant(name):
     family = find_family(backbone.type)
     widths = resolve(backbone.arch, family.weights_class.variants).embed_dims
     if neck is None:
+        given = [widths[i] for i in backbone.get('out_indices', (0, 1, 2, 3))]
         heads = [cfg.model.decode_head, cfg.model.get('auxiliary_head')]
         for head in filter(None, heads):
             several = isinstance(head.in_index, list)
-            places, given = (head[key] if several else [head[key]] for key in
+            places, taken = (head[key] if several else [head[key]] for key in
                              ('in_index', 'in_channels'))
-            assert given == [widths[i] for i in places]
-            assert head.get('c1_in_channels', widths[0]) == widths[0]
+            assert taken == [given[i] for i in places]
+            assert head.get('c1_in_channels', given[0]) == given[0]
     elif neck.type == 'GlobalAveragePooling':
         assert (backbone.out_indices, cfg.model.head.in_channels) == ((3, ), widths[3])
     elif neck.type == 'FastViTNeck':
