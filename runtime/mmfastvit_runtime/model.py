@@ -36,6 +36,8 @@ class ExportedModel:
     def run(self, pictures: np.ndarray) -> Arrays:
         """Map pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs.
 
+        Where metadata have ``slide``, the file sees windows of them.
+
         Raises:
             PredictionError: The library cannot, for example since they are of another
                 size than the file was made for.

@@ -140,7 +140,8 @@ def test_old_opsets(name, align_corners, tmp_path):
 def test_every_head(name, suffix, align_corners, tmp_path):
     cfg, model = build(name, align_corners)
     exported = write(cfg, model, tmp_path / f'model{suffix}')
-    assert_equal_to_toolbox(model, exported)
+    # PyTorch's own programs do not take less than they were recorded to have.
+    assert_equal_to_toolbox(model, exported, SIZES[:2 if suffix == '.pt2' else 3])
 
 
 @pytest.fixture(scope='module')
