@@ -195,7 +195,7 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
     init_default_scope(cfg.default_scope)
     from mmengine.registry import MODELS
     for part in ('backbone', 'neck'):
-        cfg.model[part].pop('init_cfg', None)
+        cfg.model.get(part, {}).pop('init_cfg', None)
     if 'teacher' in cfg.model:
         cfg.model.teacher.update(model_name='resnet18', pretrained=False)
     if cfg.default_scope == 'mmseg':

@@ -46,6 +46,8 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
         found['depths'] = list(backbone.variant.depths)
     if task == 'detection':
         found |= module.settings
+    if task == 'segmentation':
+        found |= module.describe(size)
     return found
 
 

@@ -3,8 +3,12 @@
 A row each: what the toolboxes have, and what takes its place in the copy of a model
 that is exported.
 """
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
@@ -20,10 +24,75 @@ def substitute(model: nn.Module) -> None:
             setattr(model, name, row(child))
 
 
+class AdaptivePool(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` of which no size is a constant.
+
+    Each axis is a product with a matrix, made of the map's own side.
+
+    Args:
+        output_size: Rows and columns; None keeps the map's.
+    """
+
+    def __init__(self, output_size: tuple[int | None, int | None]):
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, rows, columns)."""
+        rows, columns = self.output_size
+        if columns is not None:
+            x = x @ _means(x.shape[3], columns, x).T
+        return x if rows is None else _means(x.shape[2], rows, x) @ x
+
+
+def _means(side: int, count: int, like: Tensor) -> Tensor:
+    """Return (count, side): row i is the mean from i * side / count on.
+
+    It ends before (i + 1) * side / count, rounded up, as the first is rounded down;
+    written without a division, which would round.
+    """
+    first = torch.arange(count, device=like.device)[:, None]
+    pixel = torch.arange(side, device=like.device)
+    inside = (first * side < (pixel + 1) * count) & (pixel * count < (first + 1) * side)
+    inside = inside.to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+@contextmanager
+def sizes_stay_open() -> Iterator[None]:
+    """Within it, MMSegmentation's ``resize`` does not turn sizes into constants.
+
+    With ``align_corners`` it would, to warn of them. Its modules have it under a name
+    of their own each.
+    """
+    users = {name: module for name, module in sys.modules.items() if getattr(
+        vars(module).get('resize'), '__module__', '') == 'mmseg.models.utils.wrappers'}
+    own = {name: module.resize for name, module in users.items()}
+    try:
+        for module in users.values():
+            module.resize = _resize
+        yield
+    finally:
+        for name, module in users.items():
+            module.resize = own[name]
+
+
+def _resize(input: Tensor, size=None, scale_factor=None, mode: str = 'nearest',
+            align_corners: bool | None = None, warning: bool = True) -> Tensor:
+    return F.interpolate(input, size, scale_factor, mode, align_corners)
+
+
 def _upsample(module: nn.Module) -> nn.Module:
     """It turns sizes into constants: right at one size, wrong at every other."""
     return nn.Upsample(module.size, module.scale_factor, module.mode,
                        module.align_corners)
+
+
+def _pool(module: nn.AdaptiveAvgPool2d) -> nn.Module:
+    """Exporters make it a pool of the windows that the recorded map has."""
+    size = module.output_size
+    size = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    return module if size == (1, 1) else AdaptivePool(size)  # one mean is no trap
 
 
 class DeformableConv(nn.Module):
@@ -43,9 +112,10 @@ class DeformableConv(nn.Module):
                              padding=own.padding, dilation=own.dilation)
 
 
-# Guarded by tests/export/test_onnx.py.
+# Guarded by tests/export/test_onnx.py, test_segmentors.py and test_heads.py.
 SUBSTITUTES: dict[str, Callable[[nn.Module], nn.Module]] = {
     'mmseg.models.utils.wrappers.Upsample': _upsample,
+    'torch.nn.modules.pooling.AdaptiveAvgPool2d': _pool,
     'mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttention':
         DeformableAttention,
     'mmdet.models.layers.msdeformattn_pixel_decoder.MSDeformAttnPixelDecoder':

@@ -12,6 +12,7 @@ MAX_SIDE = 2**15  # pixels, of pictures that a file's metadata may ask for
 MAX_METADATA = 2**24  # characters, of JSON in a file
 MAX_OBJECTS = 100_000  # in one picture
 MAX_LABEL = 2**20  # the largest, of a class
+MAX_WINDOWS = 2**16  # that one picture is cut into
 MASKS_PER_PIXEL = 64  # bytes of an object's masks for each pixel that is allowed
 
 
@@ -72,3 +73,19 @@ def check_batch(pictures: np.ndarray, metadata: dict[str, Any]) -> None:
             f'Pictures of {width:,} x {height:,} pixels have {found:,} places; this '
             f'model needs {positions["least"]:,}, one for each query. Make them '
             'larger, or train the model with fewer queries.')
+
+
+def check_logits(classes: int, width: int, height: int, max_pixels: int | None
+                 ) -> None:
+    """Refuse logits (classes, height, width) in float32 that would not fit.
+
+    Raises:
+        PredictionError: They hold more than ``MASKS_PER_PIXEL * max_pixels`` bytes.
+    """
+    size = 4 * classes * width * height
+    if max_pixels is not None and size > MASKS_PER_PIXEL * max_pixels:
+        raise PredictionError(
+            f'The logits of {classes:,} classes for {width:,} x {height:,} pixels take '
+            f'{size:,} bytes; allowed are {MASKS_PER_PIXEL * max_pixels:,}. Cut the '
+            'picture into tiles or make it smaller; or raise the limit: '
+            'mmfastvit-predict --max-pixels N, in Python max_pixels (of load).')

@@ -51,6 +51,9 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
                        'classes')
     if ids is not None and len(ids) < len(classes):
         raise _damaged(path, f'{len(ids)} category_ids for {len(classes)} classes')
+    if metadata.get('slide') and metadata['task'] != 'segmentation':
+        raise _damaged(path, f'slide={_short(metadata["slide"])} of a '
+                       f'{metadata["task"]}; allowed: of a segmentation')
     if metadata['task'] == 'detection':
         for name in ('score_threshold', *(
                 ['mask_threshold'] if 'masks' in metadata['outputs'] else [])):
@@ -117,6 +120,14 @@ def _are_positions(value: Any) -> bool:
             and len(value['strides']) <= 16 and all(map(_is_side, value['strides'])))
 
 
+def _is_slide(value: Any) -> bool:
+    """Whether windows are of sizes that are allowed, without gaps between them."""
+    return (isinstance(value, dict) and set(value) == {'crop_size', 'stride'}
+            and all(map(_is_size, value.values()))
+            and all(stride <= crop for stride, crop in
+                    zip(value['stride'], value['crop_size'])))
+
+
 def _are_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -178,4 +189,11 @@ _FIELDS = {
                     'null, or a number'),
     'pasted': (lambda value: value is None or isinstance(value, bool),
                'true or false'),
+    'align_corners': (lambda value: value is None or isinstance(value, bool),
+                      'true or false'),
+    'pad_divisor': (lambda value: value is None or _is_side(value),
+                    f'null, or 1 to {MAX_SIDE}'),
+    'slide': (lambda value: value is None or _is_slide(value),
+              f'null, or crop_size and stride, height and width up to {MAX_SIDE} each, '
+              'stride from 1 to crop_size'),
 }

@@ -12,6 +12,7 @@ from .limits import MAX_LABEL, MAX_PIXELS, check_batch, check_pixels
 from .prediction import Arrays, Prediction
 from .resizing import PADS, STEPS
 from .segmentation import label
+from .windows import run as run_windows
 
 
 class ExportedModel:
@@ -38,12 +39,17 @@ class ExportedModel:
     def run(self, pictures: np.ndarray) -> Arrays:
         """Map pictures (B, 3, H, W) uint8, BGR, already resized, to the outputs.
 
+        Where metadata have ``slide``, the file sees windows of them.
+
         Raises:
             PredictionError: The library cannot, for example since they are of another
                 size than the file was made for.
         """
         check_batch(pictures, self.metadata)
         try:
+            if self.metadata.get('slide'):
+                return run_windows(self.engine.run, pictures, self.metadata,
+                                   self.max_pixels)
             return self.engine.run(pictures)
         except PredictionError:
             raise
@@ -159,7 +165,8 @@ class ExportedModel:
         task = self.metadata['task']
         _check(found, task, size)
         if task == 'segmentation':
-            found = {'labels': label(found, size, original)}
+            aligned = bool(self.metadata.get('align_corners'))
+            found = {'labels': label(found, size, original, aligned)}
         elif task == 'detection':
             found = detection.restore(found, self.metadata, content or size, original,
                                       self.max_pixels)

@@ -19,13 +19,17 @@ from mmfastvit.models.families import find_family
 from mmfastvit.models.reparam import run_branches
 
 CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
-FAMILIES = [f'{method}_{{}}_{data}.py' for method, data in (
-    ('maskrcnn_fastvit', 'coco'), ('retinanet_fastvit', 'coco'),
-    ('fpn_fastvit', 'ade20k'), ('fastvit', 'in1k'))]
+FAMILIES = [(f'{method}_{{}}_{data}.py', archs) for method, data, archs in (
+    ('maskrcnn_fastvit', 'coco', FASTVIT), ('retinanet_fastvit', 'coco', FASTVIT),
+    ('fpn_fastvit', 'ade20k', FASTVIT), ('fastvit', 'in1k', FASTVIT),
+    *((f'{method}_fastvit', 'ade20k', ['t8', 'sa12'])
+      for method in ('upernet', 'segformer', 'deeplabv3plus')))]
 # What the other variants of a family share with SA12 needs no run of its own.
 # An image encoder alone is not trained; a step of FasterViT-5 or 6 needs 10 GB.
+# Of the segmentors' heads beside Semantic FPN's, one is enough for every day.
 RUN = [pytest.param(name, marks=() if re.search(
-    '_(t8|sa12)_|fpn.*mci0|fpn_fastervit_0|fastervit_shapes', name)
+    '^(?!segformer|deeplabv3plus).*_t8_|^(?!segformer|deeplabv3plus|upernet).*_sa12_|'
+    'fpn.*mci0|fpn_fastervit_0|fastervit_shapes', name)
     else pytest.mark.slow) for name in CONFIGS
     if not re.search('_embedding|fastervit_[56]', name)]
 
@@ -39,10 +43,19 @@ def _own_scope():
 @pytest.mark.parametrize('name', CONFIGS)
 def test_channels_agree_with_the_variant(name):
     cfg = config_of(name)
-    backbone, neck = cfg.model.backbone, cfg.model.neck
+    backbone, neck = cfg.model.backbone, cfg.model.get('neck')
     family = find_family(backbone.type)
     widths = resolve(backbone.arch, family.weights_class.variants).embed_dims
-    if neck.type == 'GlobalAveragePooling':
+    if neck is None:
+        given = [widths[i] for i in backbone.get('out_indices', (0, 1, 2, 3))]
+        heads = [cfg.model.decode_head, cfg.model.get('auxiliary_head')]
+        for head in filter(None, heads):
+            several = isinstance(head.in_index, list)
+            places, taken = (head[key] if several else [head[key]] for key in
+                             ('in_index', 'in_channels'))
+            assert taken == [given[i] for i in places]
+            assert head.get('c1_in_channels', given[0]) == given[0]
+    elif neck.type == 'GlobalAveragePooling':
         assert (backbone.out_indices, cfg.model.head.in_channels) == ((3, ), widths[3])
     elif neck.type == 'FastViTNeck':
         assert neck.in_channels == widths[-1]
@@ -55,14 +68,17 @@ def test_channels_agree_with_the_variant(name):
     assert 'mmfastvit' in cfg.custom_imports.imports
 
 
-@pytest.mark.parametrize('family', FAMILIES)
-def test_a_family_is_complete_and_differs_by_its_variant(family):
+@pytest.mark.parametrize('family, archs', FAMILIES)
+def test_a_family_is_complete_and_differs_by_its_variant(family, archs):
     """Nothing but what depends on the variant tells its configs apart."""
     def without_variant(arch):
         cfg = config_of(family.format(arch)).to_dict()
         model = cfg['model']
         assert model['backbone'].pop('arch') == arch
-        model['neck'].pop('in_channels')
+        for part in ('neck', ) if 'neck' in model else (
+                'decode_head', 'auxiliary_head'):
+            for key in ('in_channels', 'c1_in_channels'):
+                model.get(part, {}).pop(key, None)
         if 'head' in model:
             model['head'].pop('in_channels')
             model['backbone'].pop('drop_path_rate')
@@ -71,7 +87,7 @@ def test_a_family_is_complete_and_differs_by_its_variant(family):
         cfg.pop('work_dir')
         return cfg
     expected = without_variant('sa12')
-    for arch in FASTVIT:
+    for arch in archs:
         assert without_variant(arch) == expected, arch
 
 
@@ -117,10 +133,10 @@ def test_one_training_step(name):
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
-        # No decay on norms, biases and layer scales; where custom_keys set the
-        # learning rate of a stage, they replace that rule.
-        if not ('custom_keys' in cfg.optim_wrapper.paramwise_cfg
-                and key.startswith('backbone.')):
+        # No decay on norms, biases and layer scales; where custom_keys set a
+        # learning rate, they replace that rule.
+        if not any(name in key for name in cfg.optim_wrapper.paramwise_cfg.get(
+                'custom_keys', ())):
             assert decayed[id(parameter)] == (parameter.ndim > 1), key
 
 

@@ -135,7 +135,6 @@ def test_what_detectors_cannot_leave_as(shapes, tmp_path):
      'min_bbox_size'),
     ('retinanet_fastvit_sa12_coco.py', {'bbox_head.__class__': 'ATSSHead'},
      'centernesses'),
-    ('fpn_fastvit_sa12_ade20k.py', {'align_corners': True}, 'align_corners'),
     ('fpn_fastvit_sa12_ade20k.py', {'test_cfg.mode': 'slide'}, 'whole')])
 def test_what_would_compute_something_else_is_refused(name, changes, message):
     _, model = build_model(name)
