@@ -50,9 +50,12 @@ class DeformableAttention(nn.Module):
         query = query if query_pos is None else query + query_pos
         batch, count, _ = query.shape
         levels, points, heads = own.num_levels, own.num_points, own.num_heads
+        channels = value.shape[2] // heads
         offsets = own.sampling_offsets(query).reshape(
             batch, count, heads, levels, points, 2)
-        weights = own.attention_weights(query).reshape(batch, count, heads, -1)
+        # No -1 in what follows: exporters would work it out for one size.
+        weights = own.attention_weights(query).reshape(
+            batch, count, heads, levels * points)
         weights = weights.softmax(3).permute(0, 2, 1, 3)  # (B, heads, Q, samples)
         centres = reference_points[:, :, None, :, None, :2]
         if reference_points.shape[3] == 4:
@@ -60,7 +63,8 @@ class DeformableAttention(nn.Module):
         maps = value.split([height * width for height, width in spatial_shapes], 1)
         samples = []
         for i, (height, width) in enumerate(spatial_shapes):
-            x = maps[i].transpose(1, 2).reshape(batch * heads, -1, height, width)
+            x = maps[i].transpose(1, 2).reshape(
+                batch * heads, channels, height, width)
             away = offsets[:, :, :, i]  # (B, Q, heads, points, 2)
             if reference_points.shape[3] == 2:  # in pixels of the map
                 away = torch.stack([away[..., 0] / width, away[..., 1] / height], 4)
@@ -69,7 +73,8 @@ class DeformableAttention(nn.Module):
             samples.append(F.grid_sample(x, places, align_corners=False))
         x = torch.cat(samples, 3)  # (B * heads, C / heads, Q, samples)
         x = (x * weights.flatten(0, 1)[:, None]).sum(3)
-        return own.output_proj(x.reshape(batch, -1, count).transpose(1, 2)) + identity
+        x = x.reshape(batch, heads * channels, count).transpose(1, 2)
+        return own.output_proj(x) + identity
 
 
 class PixelDecoder(nn.Module):
@@ -114,7 +119,7 @@ class PixelDecoder(nn.Module):
             level_start_index=None, valid_ratios=None)
         memory = memory.transpose(1, 2).split(
             [height * width for height, width in sizes], 2)
-        outs = [x.reshape(batch, -1, *size) for x, size in zip(memory, sizes)]
+        outs = [x.reshape(batch, x.shape[1], *size) for x, size in zip(memory, sizes)]
         rest = range(len(maps) - len(encoded))
         for level in reversed(rest):  # by which the toolbox finds its layers
             x = own.lateral_convs[level](maps[level])

@@ -42,6 +42,9 @@ from .quantization import Costs, quantize
 from .verification import Row, table, verify
 
 STRIDE = 64  # the largest of a backbone's maps
+# Pictures to record with, where any number may follow: 1 would be taken for granted,
+# and so would 2, where twice a width happens to be another width.
+RECORDED = 3
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     _check_channels(model)
     task, module = exportable(model, options.backbone_only, options.paste)
     check_options(options, kind, task, module)
-    batch = 1 if is_static(options, kind) else None
+    batch = 1 if is_static(options, kind) else getattr(module, 'batch', None)
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
     dataset = _test_data(runner)
@@ -125,8 +128,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     pictures = _pictures(dataset, options.size)
     if is_floating(metadata['resize']):
         pictures = [picture.float() for picture in pictures]
-    # 2, if any: 1 would be taken as fixed
-    example = pictures[0].repeat(batch or 2, 1, 1, 1)
+    example = pictures[0].repeat(batch or RECORDED, 1, 1, 1)
     if options.size is None:
         for part in (find_backbone(model), module):
             example = _enlarge(example, getattr(part, 'general_size', (1, 1)))

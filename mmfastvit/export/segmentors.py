@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mmfastvit.utils.errors import ArgumentError
 
 from .preprocessing import Preprocess
-from .substitutions import sizes_stay_open
+from .substitutions import functions_that_export
 
 # Methods of MMSegmentation that are known to give a picture's logits by its tensor
 # alone, and to label by the largest. Whoever has others is refused: a head of mask
@@ -97,7 +97,7 @@ class _Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W), prepared, to logits (B, classes, H, W)."""
-        with sizes_stay_open():
+        with functions_that_export():
             return self.segmentor.encode_decode(x, [dict(img_shape=x.shape[2:])])
 
 

@@ -59,27 +59,34 @@ def _means(side: int, count: int, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def sizes_stay_open() -> Iterator[None]:
-    """Within it, MMSegmentation's ``resize`` does not turn sizes into constants.
+def functions_that_export() -> Iterator[None]:
+    """Within it, the toolboxes' functions of :data:`FUNCTIONS` are the others.
 
-    With ``align_corners`` it would, to warn of them. Its modules have it under a name
-    of their own each.
+    Each of their modules has such a function under a name of its own.
     """
-    users = {name: module for name, module in sys.modules.items() if getattr(
-        vars(module).get('resize'), '__module__', '') == 'mmseg.models.utils.wrappers'}
-    own = {name: module.resize for name, module in users.items()}
+    swapped = []
+    for (origin, name), function in FUNCTIONS.items():
+        for module in list(sys.modules.values()):
+            own = vars(module).get(name)
+            if getattr(own, '__module__', None) == origin:
+                swapped.append((module, name, own))
+                setattr(module, name, function)
     try:
-        for module in users.values():
-            module.resize = _resize
         yield
     finally:
-        for name, module in users.items():
-            module.resize = own[name]
+        for module, name, own in swapped:
+            setattr(module, name, own)
 
 
 def _resize(input: Tensor, size=None, scale_factor=None, mode: str = 'nearest',
             align_corners: bool | None = None, warning: bool = True) -> Tensor:
+    """With ``align_corners``, theirs makes sizes constants, to warn of them."""
     return F.interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def _inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """PyTorch's exporter writes wrong files of one clamp after another."""
+    return (x.clamp(eps, 1.) / (1 - x).clamp(eps, 1.)).log()
 
 
 def _upsample(module: nn.Module) -> nn.Module:
@@ -121,3 +128,6 @@ SUBSTITUTES: dict[str, Callable[[nn.Module], nn.Module]] = {
     'mmdet.models.layers.msdeformattn_pixel_decoder.MSDeformAttnPixelDecoder':
         PixelDecoder,
     'mmcv.ops.deform_conv.DeformConv2d': DeformableConv}
+FUNCTIONS: dict[tuple[str, str], Callable] = {
+    ('mmseg.models.utils.wrappers', 'resize'): _resize,
+    ('mmdet.models.layers.transformer.utils', 'inverse_sigmoid'): _inverse_sigmoid}

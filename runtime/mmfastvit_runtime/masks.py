@@ -66,6 +66,7 @@ def box_of(mask: np.ndarray) -> np.ndarray:
 DRAW: dict[str, Callable[..., float | None]] = {
     'boxes': _draw_box, 'pasted': _draw_pasted, 'logits': _draw_logits,
     'queries': _draw_queries}
+WHOLE = 'logits', 'queries'  # over the whole picture, at a stride
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import PredictionError
 from .limits import MAX_METADATA, MAX_SIDE
-from .masks import DRAW
+from .masks import DRAW, WHOLE
 from .resizing import INTERPOLATIONS, STEPS
 
 # Of each task, the outputs that it cannot do without.
@@ -60,6 +60,8 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
             if not _is_share(metadata.get(name)):
                 raise _damaged(path, f'{name}={_short(metadata.get(name))}, allowed: '
                                '0 to 1')
+        if metadata.get('masks') in WHOLE and not metadata.get('mask_stride'):
+            raise _damaged(path, f'masks={metadata["masks"]} needs mask_stride')
     return metadata
 
 

@@ -93,7 +93,7 @@ class ExportedModel:
             pictures: Of any sizes.
             batch_size: How many of one size run together at most.
         """
-        batch_size = self.metadata['batch'] or batch_size
+        batch_size = self.metadata.get('batch') or batch_size
         by_size: dict[tuple, list[int]] = {}
         for i, one in enumerate(pictures):
             by_size.setdefault(one.picture.shape, []).append(i)

@@ -69,7 +69,7 @@ def drop_small(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
 def extent_of(boxes: Tensor, size: Size, clipped: bool) -> float | Tensor:
     """Return more than the distance between the borders of any two boxes."""
     if not clipped:
-        return boxes.amax() - boxes.amin() + 1
+        return boxes.max() - boxes.min() + 1
     if torch.jit.is_tracing():  # max() would be decided now, for good
         return torch.stack([torch.as_tensor(side) for side in size]).max() + 1
     return max(size) + 1

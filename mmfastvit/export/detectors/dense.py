@@ -101,6 +101,7 @@ class Row:
         clips: Whether boxes are cut to the picture where the coder says so.
         reaches: How a score compares with the threshold.
         prepare: Changes the copy of a head that is exported.
+        batch: How many pictures its graph takes; None takes any.
     """
 
     third: str = 'batch_gt_instances'
@@ -112,6 +113,7 @@ class Row:
     clips: bool = True
     reaches: Callable[..., Tensor] = torch.gt
     prepare: Callable[[nn.Module], None] = lambda head: None
+    batch: int | None = None
 
 
 HEADS = {
@@ -122,7 +124,8 @@ HEADS = {
     RTMDetHead: Row(),
     VFNetHead: Row('bbox_preds_refine'),
     TOODHead: Row(own=METHODS[1:2], scores=lambda head, scores: scores, boxes=_ready,
-                  clips=False, prepare=_prepare_tood),
+                  clips=False, prepare=_prepare_tood,
+                  batch=1),  # its forward pass counts them, for good
     YOLOXHead: Row('objectnesses', 'before', (METHODS[0], METHODS[2]),
                    scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
                    pick=_best_class, clips=False, reaches=torch.ge)}
@@ -152,7 +155,7 @@ class SingleStage(Detector):
         if row.clips:
             check_coder(head)
         check_nms('model.test_cfg', cfg)
-        self.row = row
+        self.row, self.batch = row, row.batch
         row.prepare(head)
         self.settings = dict(
             score_threshold=cfg.get('score_thr', 0.),

@@ -24,6 +24,7 @@ class Detector(nn.Module):
     Attributes:
         outputs: Names of what :meth:`forward` returns.
         lowest_opset: Of ONNX, that has all of its operators.
+        batch: How many pictures the graph takes; None takes any number.
         settings: What metadata says of its selection.
         general_size: Least height and width to record with: where a map has one row
             or column, exporters take that for granted.
@@ -34,6 +35,7 @@ class Detector(nn.Module):
 
     outputs = ['count', 'boxes', 'scores', 'labels']
     lowest_opset = 11
+    batch: int | None = None
 
     def __init__(self, model: nn.Module, paste: bool = False):
         super().__init__()

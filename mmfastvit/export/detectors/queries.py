@@ -1,6 +1,7 @@
 """Detectors whose queries each become an object: no suppression follows."""
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from mmdet.models.detectors import DINO, DeformableDETR
 from mmdet.models.detectors.base_detr import DetectionTransformer
 from torch import Tensor, nn
 from torchvision.ops import box_convert, clip_boxes_to_image
+
+from mmfastvit.export.deformable import Sizes
+from mmfastvit.export.substitutions import functions_that_export
 
 from .boxes import Size, take
 from .checks import check_methods, refusal
@@ -64,7 +68,8 @@ class Queries(Detector):
         head = model.bbox_head
         check_methods(model, DetectionTransformer, 'predict')
         check_methods(model, row.detector, 'forward_transformer', 'pre_transformer',
-                      'forward_encoder', 'pre_decoder', 'forward_decoder')
+                      'forward_encoder', 'pre_decoder', 'forward_decoder',
+                      'gen_encoder_output_proposals')
         check_methods(head, known, 'forward', 'predict', 'predict_by_feat')
         check_methods(head, DETRHead, '_predict_by_feat_single')
         if self.preprocess.divisor > 1:
@@ -72,6 +77,9 @@ class Queries(Detector):
                 f'data_preprocessor.pad_size_divisor={self.preprocess.divisor}',
                 f'{type(model).__name__} would look at the margin; set 1.')
         self.row = row
+        # Theirs use linspace, which makes sizes constants.
+        model.encoder.get_encoder_reference_points = _reference_points
+        model.gen_encoder_output_proposals = partial(_proposals, model)
         self.most = model.test_cfg.get('max_per_img', model.num_queries)
         self.settings = dict(score_threshold=0., max_detections=self.most)
         if model.as_two_stage:
@@ -85,9 +93,10 @@ class Queries(Detector):
         model = self.model
         maps = model.extract_feat(self.preprocess(image))
         encoder, decoder = _flatten(model, maps)
-        queries, _ = model.pre_decoder(**model.forward_encoder(**encoder))
-        said = self.row.decode(model, {**decoder, **queries})
-        logits, boxes = model.bbox_head(**said)
+        with functions_that_export():
+            queries, _ = model.pre_decoder(**model.forward_encoder(**encoder))
+            said = self.row.decode(model, {**decoder, **queries})
+            logits, boxes = model.bbox_head(**said)
         return logits[-1], boxes[-1]
 
     def candidates(self, said: tuple[Tensor, Tensor], size: Size
@@ -110,6 +119,38 @@ class Queries(Detector):
     def select(self, candidates: tuple[Tensor, ...], size: Size) -> tuple[Tensor, ...]:
         scores = candidates[1]
         return torch.full_like(scores[:, 0], self.most, dtype=torch.int64), *candidates
+
+
+def _centres(size: Size, like: Tensor) -> Tensor:
+    """Return the centres (H * W, 2) of a map's places, 0 to 1."""
+    height, width = size
+    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
+    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
+    return torch.stack([x[None].expand(height, width), y[:, None].expand(
+        height, width)], 2).flatten(0, 1)
+
+
+def _reference_points(spatial_shapes: Sizes, valid_ratios: Tensor, device: Any
+                      ) -> Tensor:
+    """Return where the encoder's queries look, (B, N, levels, 2), 0 to 1."""
+    batch, levels = valid_ratios.shape[:2]
+    points = torch.cat([_centres(size, valid_ratios) for size in spatial_shapes])
+    return points[None, :, None].expand(batch, points.shape[0], levels, 2)
+
+
+def _proposals(model: nn.Module, memory: Tensor, memory_mask: None,
+               spatial_shapes: Sizes) -> tuple[Tensor, Tensor]:
+    """Return memory (B, N, C) and boxes (B, N, 4), as logits, of two-stage queries."""
+    boxes = []
+    for i, size in enumerate(spatial_shapes):
+        centres = _centres(size, memory)
+        boxes.append(torch.cat([centres, torch.full_like(centres, 0.05 * 2**i)], 1))
+    boxes = torch.cat(boxes)
+    inside = ((boxes > 0.01) & (boxes < 0.99)).all(1)[:, None]
+    boxes = (boxes / (1 - boxes)).log().masked_fill(~inside, float('inf'))
+    memory = model.memory_trans_norm(model.memory_trans_fc(
+        memory.masked_fill(~inside, 0.)))
+    return memory, boxes.expand(memory.shape[0], *boxes.shape)
 
 
 def _flatten(model: nn.Module, maps: tuple[Tensor, ...]
