@@ -99,10 +99,10 @@ def test_masks_pasted_in_the_graph(suffix, exported, shapes, tmp_path):
         return
     model = load(out)
     batch = model.prepare(read_picture(sorted((shapes / 'val').glob('*.png'))[0]))
-    found = model.run(batch)
+    found, = model.split(model.run(batch), 1)
     assert found['masks'].shape[1:] == batch.shape[2:] == (128, 128)
     assert found['masks'].dtype == np.uint8 and set(np.unique(found['masks'])) == {0, 1}
-    found['masks'][:] = 0
+    found['masks'] = np.zeros_like(found['masks'])
     found['masks'][:, 32:96, 16:64] = 1
     masks = model.restore(found, (128, 128), (64, 64))['masks']
     assert masks.shape == (len(found['boxes']), 64, 64) and masks.dtype == bool
@@ -124,17 +124,12 @@ def test_what_detectors_cannot_leave_as(shapes, tmp_path):
 
 
 @pytest.mark.parametrize('name, changes, message', [
-    ('rtmdet_fastvit_sa12_coco.py', {}, 'cannot be exported'),
     ('retinanet_fastvit_sa12_coco.py', {'test_cfg.nms.type': 'soft_nms'},
      'soft_nms'),
-    ('maskrcnn_fastvit_sa12_coco.py',
-     {'test_cfg.rcnn.nms.class_agnostic': True}, 'class_agnostic'),
     ('maskrcnn_fastvit_sa12_coco.py', {'test_cfg.rpn.max_per_img': -1},
      'max_per_img=-1'),
     ('retinanet_fastvit_sa12_coco.py', {'test_cfg.min_bbox_size': 2},
      'min_bbox_size'),
-    ('retinanet_fastvit_sa12_coco.py', {'bbox_head.__class__': 'ATSSHead'},
-     'centernesses'),
     ('fpn_fastvit_sa12_ade20k.py', {'test_cfg.mode': 'slide'}, 'whole')])
 def test_what_would_compute_something_else_is_refused(name, changes, message):
     _, model = build_model(name)
@@ -144,14 +139,9 @@ def test_what_would_compute_something_else_is_refused(name, changes, message):
         node = model
         for part in path:
             node = getattr(node, part)
-        if value == 'ATSSHead':
-            from mmdet.models.dense_heads import ATSSHead as value
         if isinstance(node, dict):
             node[last] = value
         else:
             setattr(node, last, value)
-    if name.startswith('rtmdet'):
-        with pytest.raises(ArgumentError, match='--backbone-only'):
-            exportable(model)
     with pytest.raises(ArgumentError, match=message):
         exportable(model)

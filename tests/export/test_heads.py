@@ -47,7 +47,8 @@ def case(name, test_cfg=None, paste=False):
     _, module = exportable(model, paste=paste)
     return model, module, dict(
         task='detection', outputs=module.outputs, classes=list('abcde'),
-        palette=[[0, 0, 0]] * 5, size=None, batch=module.batch, resize=[], **module.settings)
+        palette=[[0, 0, 0]] * 5, size=None, batch=module.batch, resize=[],
+        **module.settings)
 
 
 def pictures(sizes=SIZES):

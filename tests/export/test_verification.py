@@ -102,11 +102,12 @@ def moved(found):
 
 
 def first_missing(found):
-    return {name: array[1:] for name, array in found.items()}
+    return {name: array - 1 if name == 'count' else array[:, 1:]
+            for name, array in found.items()}
 
 
 def nothing(found):
-    return {name: array[:0] for name, array in found.items()}
+    return {**found, 'count': 0 * found['count']}
 
 
 def not_a_number(found):
