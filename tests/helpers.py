@@ -23,6 +23,7 @@ from mmfastvit.benchmark import contestants
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build as build_contestant
 from mmfastvit.benchmark.weights import randomize
+from mmfastvit.datasets.checks.classes import heads
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.backbone import Backbone
@@ -195,7 +196,7 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
     init_default_scope(cfg.default_scope)
     from mmengine.registry import MODELS
     for part in ('backbone', 'neck'):
-        cfg.model[part].pop('init_cfg', None)
+        cfg.model.get(part, {}).pop('init_cfg', None)
     if 'teacher' in cfg.model:
         cfg.model.teacher.update(model_name='resnet18', pretrained=False)
     if cfg.default_scope == 'mmseg':
@@ -203,6 +204,8 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
         cfg.model.data_preprocessor.size = (96 * times, 96 * times)
     if cfg.default_scope == 'mmpretrain':
         cfg.model.data_preprocessor = cfg.data_preprocessor
+    if cfg.model.type == 'Mask2Former':  # not padded to 1024x1024
+        cfg.model.data_preprocessor.batch_augments = None
     # Torch 2.1 runs synchronised batch norms on accelerators only.
     return cfg, revert_sync_batchnorm(MODELS.build(cfg.model))
 
@@ -211,13 +214,15 @@ def make_batch(cfg: Config) -> dict:
     """Return two pictures with ground truth, as the data loader collates them."""
     # Several windows for FasterViT, which of one leaves carrier tokens out.
     times = 2 if cfg.model.backbone.type == 'FasterViT' else 1
+    if cfg.model.type == 'DINO':  # as many positions as queries, or more
+        times = 3
     sizes = [(3, 96 * times, 64 * times), (3, 64 * times, 96 * times)]
     if cfg.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
-        head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
+        number = min(heads(cfg).values(), default=80)  # Mask2Former's has no such head
         return demo_mm_inputs(
-            2, sizes, num_items=[2, 1], num_classes=head.num_classes,
-            with_mask='roi_head' in cfg.model)
+            2, sizes, num_items=[2, 1], num_classes=number,
+            with_mask='segm' in cfg.val_evaluator.metric)
     if cfg.default_scope == 'mmseg':
         from mmseg.structures import SegDataSample
         sizes, samples = sizes[:1] * 2, []
