@@ -206,6 +206,10 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
         cfg.model.data_preprocessor = cfg.data_preprocessor
     if cfg.model.type == 'Mask2Former':  # not padded to 1024x1024
         cfg.model.data_preprocessor.batch_augments = None
+    if cfg.model.type == 'CascadeRCNN':  # three heads: few regions are enough
+        for parts in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+            parts.max_per_img = 50
+        cfg.model.test_cfg.rcnn.max_per_img = 20
     # Torch 2.1 runs synchronised batch norms on accelerators only.
     return cfg, revert_sync_batchnorm(MODELS.build(cfg.model))
 
@@ -217,6 +221,8 @@ def make_batch(cfg: Config) -> dict:
     if cfg.model.type == 'DINO':  # as many positions as queries, or more
         times = 3
     sizes = [(3, 96 * times, 64 * times), (3, 64 * times, 96 * times)]
+    if cfg.model.type == 'RTMDet':  # whose masks have to be of one size
+        sizes = sizes[:1] * 2
     if cfg.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
         number = min(heads(cfg).values(), default=80)  # Mask2Former's has no such head
