@@ -15,3 +15,11 @@ model = dict(
 # Norms and biases are not decayed, but where a key of the recipe's custom_keys
 # names them: the whole backbone learns at a tenth, and is decayed.
 optim_wrapper = dict(paramwise_cfg=dict(flat_decay_mult=0.))
+
+# MMDetection's inherits the label maps of the panoptic one, which nothing reads
+# here: COCO's instances are enough.
+train_dataloader = dict(
+    dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
+val_dataloader = dict(
+    dataset=dict(data_prefix=dict(_delete_=True, img='val2017/')))
+test_dataloader = val_dataloader

@@ -62,10 +62,10 @@ test_evaluator = val_evaluator
 # average of weights, and no mosaic to switch off.
 custom_hooks = []
 default_hooks = dict(checkpoint=dict(interval=1))
-train_cfg = dict(max_epochs=5, val_interval=1, dynamic_intervals=None)
+train_cfg = dict(max_epochs=4, val_interval=4, dynamic_intervals=None)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
-    dict(type='CosineAnnealingLR', T_max=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=4, convert_to_iter_based=True),
 ]
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.))

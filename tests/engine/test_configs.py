@@ -181,7 +181,9 @@ def assert_detections_close(model, batch, i, actual, expected):
             if sets.compared()['boxes'][1] < pixels:
                 break
             sets.consider(arrays(model.test_step(copy.deepcopy(batch))[i]))
-    found = {name: difference for name, (_, difference) in sets.compared().items()}
+    compared = sets.compared()
+    assert compared['boxes'][0] > 0
+    found = {name: difference for name, (_, difference) in compared.items()}
     assert found['boxes'] < pixels and found['scores'] < 1e-4
     # Masks are cut at 0.5; rounding may tip a pixel that lies on it.
     assert found.get('masks', 0.) < 1e-3
