@@ -13,7 +13,8 @@ model = dict(
         feat_channels=64,
         exp_on_reg=True,
         norm_cfg=norm_cfg),
-    test_cfg=dict(nms_pre=200, max_per_img=50))
+    # Hardly two shapes of a class share half of their boxes' union.
+    test_cfg=dict(nms_pre=200, nms=dict(iou_threshold=0.5), max_per_img=50))
 
 dataset = dict(
     data_root='data/shapes/',
