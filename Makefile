@@ -8,10 +8,11 @@ PYTHON_UPSTREAM ?= python3.10
 VENV_UPSTREAM ?= .venv-upstream
 READY_UPSTREAM := $(VENV_UPSTREAM)/.ready
 
-.PHONY: help env demo demo-seg demo-cls test test-all test-upstream lint clean
+.PHONY: help env demo demo-det demo-seg demo-cls test test-all test-upstream lint clean
 
 help:
 	@echo 'make demo           train Mask R-CNN on generated pictures, draw, deploy'
+	@echo 'make demo-det       the same with RTMDet'
 	@echo 'make demo-seg       the same with Semantic FPN'
 	@echo 'make demo-cls       the same with a classifier'
 	@echo 'make test           run the tests'
@@ -37,11 +38,12 @@ $(READY_UPSTREAM): setup.py requirements/upstream.txt requirements/test.txt \
 env: $(READY)
 
 demo: CONFIG := configs/maskrcnn_fastvit_sa12_shapes.py
+demo-det: CONFIG := configs/rtmdet_fastvit_sa12_shapes.py
 demo-seg: CONFIG := configs/fpn_fastvit_sa12_shapes.py
 demo-cls: CONFIG := configs/fastvit_sa12_shapes.py
-demo demo-seg: PICTURE := data/shapes/val/000001.png
+demo demo-det demo-seg: PICTURE := data/shapes/val/000001.png
 demo-cls: PICTURE := data/shapes/crops/val/circle/000003.png
-demo demo-seg demo-cls: $(READY)
+demo demo-det demo-seg demo-cls: $(READY)
 	$(RUN) tools/generate_shapes.py data/shapes
 	$(RUN) tools/train.py $(CONFIG) --work-dir work_dirs/$@
 	$(RUN) tools/visualize.py $(CONFIG) work_dirs/$@ --features --out work_dirs/$@/pictures
@@ -65,4 +67,4 @@ lint: $(READY)
 
 clean:
 	rm -rf $(VENV) $(VENV_UPSTREAM) data/shapes \
-		work_dirs/demo work_dirs/demo-seg work_dirs/demo-cls
+		work_dirs/demo work_dirs/demo-det work_dirs/demo-seg work_dirs/demo-cls

@@ -23,6 +23,7 @@ from mmfastvit.benchmark import contestants
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build as build_contestant
 from mmfastvit.benchmark.weights import randomize
+from mmfastvit.datasets.checks.classes import heads
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.backbone import Backbone
@@ -203,6 +204,12 @@ def build_model(name: str) -> tuple[Config, nn.Module]:
         cfg.model.data_preprocessor.size = (96 * times, 96 * times)
     if cfg.default_scope == 'mmpretrain':
         cfg.model.data_preprocessor = cfg.data_preprocessor
+    if cfg.model.type == 'Mask2Former':  # not padded to 1024x1024
+        cfg.model.data_preprocessor.batch_augments = None
+    if cfg.model.type == 'CascadeRCNN':  # three heads: few regions are enough
+        for parts in (cfg.model.train_cfg.rpn_proposal, cfg.model.test_cfg.rpn):
+            parts.max_per_img = 50
+        cfg.model.test_cfg.rcnn.max_per_img = 20
     # Torch 2.1 runs synchronised batch norms on accelerators only.
     return cfg, revert_sync_batchnorm(MODELS.build(cfg.model))
 
@@ -211,13 +218,17 @@ def make_batch(cfg: Config) -> dict:
     """Return two pictures with ground truth, as the data loader collates them."""
     # Several windows for FasterViT, which of one leaves carrier tokens out.
     times = 2 if cfg.model.backbone.type == 'FasterViT' else 1
+    if cfg.model.type == 'DINO':  # as many positions as queries, or more
+        times = 3
     sizes = [(3, 96 * times, 64 * times), (3, 64 * times, 96 * times)]
+    if cfg.model.type == 'RTMDet':  # whose masks have to be of one size
+        sizes = sizes[:1] * 2
     if cfg.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
-        head = cfg.model.get('bbox_head') or cfg.model.roi_head.bbox_head
+        number = min(heads(cfg).values(), default=80)  # Mask2Former's has no such head
         return demo_mm_inputs(
-            2, sizes, num_items=[2, 1], num_classes=head.num_classes,
-            with_mask='roi_head' in cfg.model)
+            2, sizes, num_items=[2, 1], num_classes=number,
+            with_mask='segm' in cfg.val_evaluator.metric)
     if cfg.default_scope == 'mmseg':
         from mmseg.structures import SegDataSample
         sizes, samples = sizes[:1] * 2, []

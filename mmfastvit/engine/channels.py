@@ -8,6 +8,9 @@ from mmfastvit.models.backbone import DENSE_STAGES
 from mmfastvit.models.families import default_arch, find_family
 from mmfastvit.utils.errors import ArgumentError
 
+# They take every map they are given, in order.
+_TAKE_ALL = ('FPN', 'ChannelMapper', 'MaskFormerHead', 'Mask2FormerHead')
+
 
 def check_channels(cfg: Config) -> None:
     """Compare a backbone's widths with ``in_channels`` of the neck after it.
@@ -26,10 +29,11 @@ def _check(node: Any, place: str) -> None:
         return
     for name, child in node.items():  # a detector in another, for example
         _check(child, f'{place}.{name}')
-    backbone, neck = node.get('backbone'), node.get('neck')
-    suffix = ''
+    # Mask2Former has no neck; its head takes the maps.
+    taker = 'neck' if node.get('neck') else 'panoptic_head'
+    backbone, neck = node.get('backbone'), node.get(taker)
     if isinstance(neck, (list, tuple)) and neck:
-        neck, suffix = neck[0], '.0'
+        neck, taker = neck[0], f'{taker}.0'
     if not (isinstance(backbone, dict) and isinstance(neck, dict)):
         return
     family = find_family(_name(backbone.get('type')))
@@ -49,13 +53,13 @@ def _check(node: Any, place: str) -> None:
     except (IndexError, TypeError):  # which the backbone refuses in better words
         return
     fits = set(wanted if several else [wanted]) <= set(given)
-    if several and _name(neck.get('type')).endswith('FPN'):  # takes all there are
+    if several and _name(neck.get('type')).endswith(_TAKE_ALL):
         fits = list(wanted) == given
     if not fits:
         right = str(given if several else given[-1]).replace(' ', '')
         raise ArgumentError(
-            f'{place}.backbone gives maps of {given} channels, {place}.neck takes '
-            f'{wanted}: write {place}.neck{suffix}.in_channels={right} (on the '
+            f'{place}.backbone gives maps of {given} channels, {place}.{taker} takes '
+            f'{wanted}: write {place}.{taker}.in_channels={right} (on the '
             'command line after --cfg-options), and change heads after it that take '
             'other numbers then.')
 

@@ -144,16 +144,18 @@ def test_weights_by_one_option(before, tmp_path):
     assert found == dict(type='Pretrained', checkpoint='a.pth', prefix='backbone.')
 
 
-@pytest.mark.parametrize('several', [False, True])
-def test_necks_take_what_the_backbone_gives(several, tmp_path):
+@pytest.mark.parametrize('kind, part, several', [
+    ('FPN', 'neck', False), ('FPN', 'neck', True), ('ChannelMapper', 'neck', False),
+    ('Mask2FormerHead', 'panoptic_head', False)])
+def test_necks_take_what_the_backbone_gives(kind, part, several):
     from mmengine.config import Config
 
     from mmfastvit.engine.channels import check_channels
-    neck = dict(type='FPN', in_channels=[48, 96, 192, 384])
-    detector = dict(backbone=dict(type='mmengine.FastViT', arch='t8'),
-                    neck=[neck, dict(type='Other')] if several else neck)
+    neck = dict(type=kind, in_channels=[48, 96, 192, 384])
+    detector = {'backbone': dict(type='mmengine.FastViT', arch='t8'),
+                part: [neck, dict(type='Other')] if several else neck}
     check_channels(Config(dict(model=dict(detector=detector))))
-    key = 'model.detector.neck.0' if several else 'model.detector.neck'
+    key = f'model.detector.{part}' + '.0' * several
     for wrong in ([64, 128, 256, 512], [96, 192, 384]):
         neck['in_channels'] = wrong
         with pytest.raises(ArgumentError) as caught:

@@ -32,7 +32,10 @@ def test_the_shapes_pass(shapes, kind):
 
 @pytest.mark.parametrize('name', ['maskrcnn_fastvit_sa12_coco',
                                   'retinanet_fastvit_ma36_coco',
-                                  'rtmdet_fastvit_sa12_coco'])
+                                  'rtmdet_fastvit_sa12_coco',
+                                  'cascademaskrcnn_fastvit_sa12_coco',
+                                  'dino_fastvit_sa12_coco',
+                                  'mask2former_fastvit_sa12_coco'])
 def test_coco_passes(real_coco, name):
     cfg = load_config(ROOT / 'configs' / f'{name}.py')
     for split in ('train', 'val', 'test'):
