@@ -102,6 +102,7 @@ class Row:
         reaches: How a score compares with the threshold.
         prepare: Changes the copy of a head that is exported.
         batch: How many pictures its graph takes; None takes any.
+        lowest_opset: Of ONNX, that has all of its operators.
     """
 
     third: str = 'batch_gt_instances'
@@ -114,6 +115,7 @@ class Row:
     reaches: Callable[..., Tensor] = torch.gt
     prepare: Callable[[nn.Module], None] = lambda head: None
     batch: int | None = None
+    lowest_opset: int = 11
 
 
 HEADS = {
@@ -122,9 +124,10 @@ HEADS = {
     ATSSHead: Row('centernesses', 'after'),
     GFLHead: Row(own=METHODS[1:2], boxes=_integrated),
     RTMDetHead: Row(),
-    VFNetHead: Row('bbox_preds_refine'),
+    VFNetHead: Row('bbox_preds_refine', lowest_opset=19),
     TOODHead: Row(own=METHODS[1:2], scores=lambda head, scores: scores, boxes=_ready,
                   clips=False, prepare=_prepare_tood,
+                  lowest_opset=19,
                   batch=1),  # its forward pass counts them, for good
     YOLOXHead: Row('objectnesses', 'before', (METHODS[0], METHODS[2]),
                    scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
@@ -156,6 +159,7 @@ class SingleStage(Detector):
             check_coder(head)
         check_nms('model.test_cfg', cfg)
         self.row, self.batch = row, row.batch
+        self.lowest_opset = row.lowest_opset
         row.prepare(head)
         self.settings = dict(
             score_threshold=cfg.get('score_thr', 0.),
