@@ -136,4 +136,6 @@ def _by_picture(indices: Tensor, pictures: Tensor, batch: int, most: int | None
     starts = counts.cumsum(0) - counts
     rank = torch.arange(count, device=indices.device) - starts[pictures]
     within = (rank < most).nonzero()[:, 0]
-    return Objects(indices[within], pictures[within], counts.clamp(max=most), most)
+    # Old operators clamp no integers.
+    counts = torch.where(counts > most, most, counts)
+    return Objects(indices[within], pictures[within], counts, most)
