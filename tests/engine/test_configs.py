@@ -30,7 +30,7 @@ PAIRS = ('atss', 'cascademaskrcnn', 'cascadercnn', 'deformabledetr', 'dino', 'fc
 # pairs, RTMDet stands for all.
 # An image encoder alone is not trained; a step of FasterViT-5 or 6 needs 10 GB.
 RUN = [pytest.param(name, marks=() if re.search(
-    '^(maskrcnn_|retinanet_|fpn_)?fastvit_(t8|sa12)_|rtmdet_fastvit_t8_|fpn.*mci0'
+    '^(maskrcnn_|retinanet_|fpn_)?fastvit_(t8|sa12)_|rtmdet_fastvit_t8_coco|fpn.*mci0'
     '|fpn_fastervit_0|fastervit_shapes', name)
     else pytest.mark.slow) for name in CONFIGS
     if not re.search('_embedding|fastervit_[56]', name)]
