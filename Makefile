@@ -38,7 +38,7 @@ $(READY_UPSTREAM): setup.py requirements/upstream.txt requirements/test.txt \
 env: $(READY)
 
 demo: CONFIG := configs/maskrcnn_fastvit_sa12_shapes.py
-demo-det: CONFIG := configs/rtmdet_fastvit_sa12_shapes.py
+demo-det: CONFIG := configs/rtmdet_fastvit_t8_shapes.py
 demo-seg: CONFIG := configs/fpn_fastvit_sa12_shapes.py
 demo-cls: CONFIG := configs/fastvit_sa12_shapes.py
 demo demo-det demo-seg: PICTURE := data/shapes/val/000001.png

@@ -1,5 +1,5 @@
 # The same detector with a light neck and head on the generated shapes, from
-# scratch, for two CPU cores; `make demo-det` trains it.
+# scratch, for two CPU cores.
 _base_ = 'rtmdet_fastvit_sa12_coco.py'
 
 norm_cfg = dict(type='BN')

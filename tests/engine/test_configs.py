@@ -34,7 +34,7 @@ FAMILIES = [
 # heads, RTMDet and UPerNet stand for all.
 # An image encoder alone is not trained; a step of FasterViT-5 or 6 needs 10 GB.
 RUN = [pytest.param(name, marks=() if re.search(
-    '^(maskrcnn_|retinanet_|fpn_)?fastvit_(t8|sa12)_|(rtmdet|upernet)_fastvit_t8_|'
+    '^(maskrcnn_|retinanet_|fpn_)?fastvit_(t8|sa12)_|(rtmdet|upernet)_fastvit_t8_[ac]|'
     'fpn.*mci0|fpn_fastervit_0|fastervit_shapes', name)
     else pytest.mark.slow) for name in CONFIGS
     if not re.search('_embedding|fastervit_[56]', name)]
