@@ -9,8 +9,7 @@ from .preprocessing import Preprocess
 from .substitutions import functions_that_export
 
 # Methods of MMSegmentation that are known to give a picture's logits by its tensor
-# alone, and to label by the largest. Whoever has others is refused: a head of mask
-# queries, for example, would need a row, and a graph of its own.
+# alone, and to label by the largest. Whoever has others is refused.
 _MODELS = {'predict': ('EncoderDecoder', ), 'inference': ('EncoderDecoder', ),
            'slide_inference': ('EncoderDecoder', ),
            'whole_inference': ('EncoderDecoder', ),
@@ -18,6 +17,7 @@ _MODELS = {'predict': ('EncoderDecoder', ), 'inference': ('EncoderDecoder', ),
            'postprocess_result': ('BaseSegmentor', )}
 _HEADS = {'predict': ('BaseDecodeHead', 'BaseCascadeDecodeHead', 'EncHead', 'DAHead'),
           'predict_by_feat': ('BaseDecodeHead', )}
+_QUERIES = {'predict': ('Mask2FormerHead', )}  # in which one method does both
 
 
 class Segmentor(nn.Module):
@@ -35,12 +35,18 @@ class Segmentor(nn.Module):
     """
 
     outputs = ['labels', 'logits']
+    lowest_opset = 11
 
     def __init__(self, model: nn.Module):
         super().__init__()
         _check_methods(model, _MODELS)
         head = model.decode_head
-        _check_methods(head[-1] if isinstance(head, nn.ModuleList) else head, _HEADS)
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        if 'Mask2FormerHead' in [kind.__name__ for kind in type(head).__mro__]:
+            _check_methods(head, _QUERIES)
+            self.lowest_opset = 16  # the first with GridSample
+        else:
+            _check_methods(head, _HEADS)
         if model.out_channels < 2:
             raise ArgumentError(
                 f'Segmentors of {model.out_channels} output channel cannot be '

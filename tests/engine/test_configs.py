@@ -24,7 +24,8 @@ CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
 HEADS = [*((head, 'coco') for head in (
     'atss', 'cascademaskrcnn', 'cascadercnn', 'deformabledetr', 'dino', 'fcos', 'gfl',
     'mask2former', 'rtmdet', 'rtmdetins')),
-    *((head, 'ade20k') for head in ('upernet', 'segformer', 'deeplabv3plus'))]
+    *((head, 'ade20k') for head in (
+        'upernet', 'segformer', 'deeplabv3plus', 'mask2former'))]
 FAMILIES = [
     *((f'{method}_{{}}_{data}.py', FASTVIT) for method, data in (
         ('maskrcnn_fastvit', 'coco'), ('retinanet_fastvit', 'coco'),
@@ -58,9 +59,10 @@ def test_channels_agree_with_the_variant(name):
         given = [widths[i] for i in backbone.get('out_indices', (0, 1, 2, 3))]
         heads = [cfg.model.decode_head, cfg.model.get('auxiliary_head')]
         for head in filter(None, heads):
-            several = isinstance(head.in_index, list)
-            places, taken = (head[key] if several else [head[key]] for key in
-                             ('in_index', 'in_channels'))
+            several = isinstance(head.in_channels, list)
+            taken = head.in_channels if several else [head.in_channels]
+            places = head.get('in_index', range(len(given)))
+            places = places if several else [places]
             assert taken == [given[i] for i in places]
             assert head.get('c1_in_channels', given[0]) == given[0]
     elif neck.type == 'GlobalAveragePooling':

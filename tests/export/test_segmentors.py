@@ -18,7 +18,7 @@ from mmfastvit.export.metadata import describe  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.substitutions import AdaptivePool, substitute  # noqa: E402
 from mmfastvit.export.verification import verify  # noqa: E402
-from mmfastvit_runtime import ExportedModel, windows  # noqa: E402
+from mmfastvit_runtime import ExportedModel, Resized, windows  # noqa: E402
 
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
@@ -37,6 +37,21 @@ def head(kind, **fields):
 
 ALL_MAPS = dict(in_channels=WIDTHS, in_index=[0, 1, 2, 3])
 LAST_MAP = dict(in_channels=WIDTHS[3], in_index=3)
+WIDTH = 32  # of Mask2Former's queries
+ATTENTION = dict(embed_dims=WIDTH, num_heads=8, batch_first=True)
+FFN = dict(embed_dims=WIDTH, feedforward_channels=64)
+MASK2FORMER = dict(
+    config_of('mask2former_fastvit_t8_ade20k.py').model.decode_head.to_dict(),
+    in_channels=WIDTHS, feat_channels=WIDTH, out_channels=WIDTH, num_classes=CLASSES,
+    num_queries=12, train_cfg=None, pixel_decoder=dict(
+        type='mmdet.MSDeformAttnPixelDecoder', num_outs=3,
+        norm_cfg=dict(type='GN', num_groups=8), act_cfg=dict(type='ReLU'),
+        encoder=dict(num_layers=1, layer_cfg=dict(
+            self_attn_cfg=dict(**ATTENTION, num_levels=3), ffn_cfg=FFN)),
+        positional_encoding=dict(num_feats=WIDTH // 2, normalize=True)),
+    positional_encoding=dict(num_feats=WIDTH // 2, normalize=True),
+    transformer_decoder=dict(return_intermediate=True, num_layers=3, layer_cfg=dict(
+        self_attn_cfg=ATTENTION, cross_attn_cfg=ATTENTION, ffn_cfg=FFN)))
 HEADS = {
     'upernet': head('UPerHead', **ALL_MAPS),
     'segformer': head('SegformerHead', **ALL_MAPS),
@@ -47,6 +62,7 @@ HEADS = {
     'danet': head('DAHead', pam_channels=4, **LAST_MAP),
     'encnet': head('EncHead', num_codes=3, in_channels=WIDTHS[1:], in_index=[1, 2, 3]),
     'fcn': head('FCNHead', num_convs=1, **LAST_MAP),
+    'mask2former': MASK2FORMER,
     'ocrnet': [head('FCNHead', num_convs=1, **LAST_MAP),
                head('OCRHead', ocr_channels=8, **LAST_MAP)]}
 
@@ -117,16 +133,18 @@ def test_openvino(upernet, tmp_path):
 
 
 @pytest.mark.parametrize('name, align_corners', [
-    ('deeplabv3plus', True), ('upernet', False),
+    ('deeplabv3plus', True), ('upernet', False), ('mask2former', False),
     *(pytest.param(name, align, marks=SLOW) for name in HEADS
       for align in (False, True)
-      if (name, align) not in [('deeplabv3plus', True), ('upernet', False)])])
+      if (name, align) not in [('deeplabv3plus', True), ('upernet', False),
+                               ('mask2former', False)])])
 def test_old_opsets(name, align_corners, tmp_path):
     cfg, model = build(name, align_corners)
-    exported = write(cfg, model, tmp_path / 'model.onnx', opset=11)
+    opset = 16 if name == 'mask2former' else 11
+    exported = write(cfg, model, tmp_path / 'model.onnx', opset=opset)
     versions = {item.domain: item.version for item in
                 onnx.load(tmp_path / 'model.onnx').opset_import}
-    assert versions == {'': 11}
+    assert versions == {'': opset}
     assert exported.metadata['align_corners'] == align_corners
     assert_equal_to_toolbox(model, exported)
 
@@ -173,7 +191,8 @@ def test_windows_of_resized_pictures(sliding):
     """Labels in pixels of the original: the mean logits, resized."""
     model, exported = sliding
     picture = np.random.RandomState(0).randint(0, 256, (100, 130, 3), np.uint8)
-    found = exported.predict_resized(picture, (75, 210))['labels']
+    one, = exported.predict_resized([Resized(picture, (100, 130), (75, 210))])
+    found = one['labels']
     from mmseg.structures import SegDataSample
     sample = SegDataSample(metainfo=dict(ori_shape=(75, 210), img_shape=(100, 130)))
     with torch.no_grad():
