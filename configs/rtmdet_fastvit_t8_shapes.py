@@ -6,14 +6,14 @@ model = dict(
     backbone=dict(arch='t8'),
     neck=dict(in_channels=[96, 192, 384]))
 
-# As in the whole recipe, the rate falls in the second half alone.
-train_cfg = dict(max_epochs=6, val_interval=6)
+# The rate falls late, as in the whole recipe.
+train_cfg = dict(max_epochs=5, val_interval=5)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
     dict(
         type='CosineAnnealingLR',
-        begin=3,
-        end=6,
+        begin=2,
+        end=5,
         T_max=3,
         convert_to_iter_based=True),
 ]
