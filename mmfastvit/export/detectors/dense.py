@@ -122,14 +122,14 @@ HEADS = {
     AnchorHead: Row(),
     FCOSHead: Row('centernesses', 'after'),
     ATSSHead: Row('centernesses', 'after'),
-    GFLHead: Row(own=METHODS[1:2], boxes=_integrated),
+    GFLHead: Row(own=('_predict_by_feat_single', ), boxes=_integrated),
     RTMDetHead: Row(),
     VFNetHead: Row('bbox_preds_refine', lowest_opset=19),
-    TOODHead: Row(own=METHODS[1:2], scores=lambda head, scores: scores, boxes=_ready,
-                  clips=False, prepare=_prepare_tood,
+    TOODHead: Row(own=('_predict_by_feat_single', ), boxes=_ready, clips=False,
+                  scores=lambda head, scores: scores, prepare=_prepare_tood,
                   lowest_opset=19,
-                  batch=1),  # its forward pass counts them, for good
-    YOLOXHead: Row('objectnesses', 'before', (METHODS[0], METHODS[2]),
+                  batch=1),  # its forward pass counts pictures, for good
+    YOLOXHead: Row('objectnesses', 'before', ('predict_by_feat', '_bbox_post_process'),
                    scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
                    pick=_best_class, clips=False, reaches=torch.ge)}
 

@@ -7,13 +7,13 @@ from mmdet.models.dense_heads import RTMDetInsHead
 from torch import Tensor, nn
 
 from .boxes import Size, rows, take
-from .dense import METHODS, Row, SingleStage
+from .dense import Row, SingleStage
 from .detector import padded
 from .selection import Candidates
 
 HEADS = {RTMDetInsHead: Row('kernel_preds', own=(
-    *METHODS[:2], '_bbox_mask_post_process', '_mask_predict_by_feat_single',
-    'parse_dynamic_params'))}
+    'predict_by_feat', '_predict_by_feat_single', '_bbox_mask_post_process',
+    '_mask_predict_by_feat_single', 'parse_dynamic_params'))}
 
 
 class DynamicMasks(SingleStage):
