@@ -7,13 +7,13 @@ model = dict(
     neck=dict(in_channels=[96, 192, 384]))
 
 # The rate falls late, as in the whole recipe.
-train_cfg = dict(max_epochs=5, val_interval=5)
+train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=100),
     dict(
         type='CosineAnnealingLR',
         begin=2,
-        end=5,
-        T_max=3,
+        end=4,
+        T_max=2,
         convert_to_iter_based=True),
 ]
