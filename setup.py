@@ -23,7 +23,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=[*find_packages(include=['mmfastvit', 'mmfastvit.*']),
-              'mmfastvit_runtime'],
+              'mmfastvit_runtime', 'mmfastvit_runtime.engines'],
     package_dir={'mmfastvit_runtime': 'runtime/mmfastvit_runtime'},
     entry_points={'console_scripts': [
         'mmfastvit-predict = mmfastvit_runtime.command:main']},

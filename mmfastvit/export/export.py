@@ -37,6 +37,7 @@ from .formats import FORMATS, Format, format_of
 from .formats.onnx import OPSET
 from .metadata import describe, is_floating
 from .models import exportable
+from .network import Network
 from .options import Options, check_options, is_static
 from .quantization import Costs, quantize
 from .verification import Row, table, verify
@@ -116,11 +117,17 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
         model = reparameterize(model)
     _check_channels(model)
-    task, module = exportable(model, options.backbone_only, options.paste)
+    task, module = exportable(model, options.backbone_only, options.paste, kind.known,
+                              shared=not kind.is_mobile)
     check_options(options, kind, task, module)
-    batch = 1 if is_static(options, kind) else getattr(module, 'batch', None)
+    one_picture = kind.one_picture or is_static(options, kind)
+    batch = 1 if one_picture else getattr(module, 'batch', None)
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
+    graph = module
+    if kind.is_mobile:
+        graph = Network(module)
+        metadata['network'] = graph.settings
     dataset = _test_data(runner)
     ids = getattr(dataset, 'cat_ids', None)  # of COCO's layout: the labels' own
     if ids and len(ids) == len(metadata['classes']):
@@ -138,7 +145,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
         unfinished = stack.enter_context(whole_file(out, kind.is_folder, sources))
         stack.enter_context(_libraries_errors(kind))
         if options.quantization is None:
-            kind.write(module, example, unfinished, metadata, **opset)
+            kind.write(graph, example, unfinished, metadata, **opset)
             rows = _verified(model, kind, unfinished, pictures)
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -1,6 +1,7 @@
 """Every kind of model as one module that takes pictures and exports."""
 import copy
 from collections import Counter
+from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ class Classifier(nn.Module):
         return self.model.head(maps).softmax(1)
 
 
-def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = False
+def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = False,
+               known: Sequence[str] = (), shared: bool = True
                ) -> tuple[str, nn.Module]:
     """Return the task of a model, and a module that takes pictures.
 
@@ -75,14 +77,18 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         model: A detector, segmentor or classifier; it is left as it is.
         backbone_only: Whether to take its backbone alone.
         paste: Whether masks are to be pictures, not squares over their boxes.
+        known: Modules that the format knows, so that nothing takes their place.
+        shared: Whether a convolution may serve several maps.
 
     Raises:
         ArgumentError: It computes something that would not be exported, or has no
             masks to paste.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
+    if not shared:
+        _unshare(model)
     _fold_norms(model)
-    substitute(model)
+    substitute(model, known)
     kinds = [type_.__name__ for type_ in type(model).__mro__]
     if paste and (backbone_only or 'BaseDetector' not in kinds):
         raise ArgumentError(NO_MASKS)
@@ -103,6 +109,16 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
         'segmentors and detectors of the toolboxes can. Export its backbone '
         'alone (--backbone-only).')
+
+
+def _unshare(model: nn.Module) -> None:
+    """Give each ``ConvModule`` a convolution of its own, with the same weights."""
+    own = set()
+    for module in model.modules():
+        if isinstance(module, ConvModule):
+            if id(module.conv) in own:
+                module.conv = copy.deepcopy(module.conv)
+            own.add(id(module.conv))
 
 
 def _fold_norms(model: nn.Module) -> None:

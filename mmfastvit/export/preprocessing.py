@@ -48,3 +48,33 @@ class Preprocess(nn.Module):
             image = F.pad(image, (0, -width % self.divisor, 0,
                                   -height % self.divisor), value=self.pad_value)
         return image
+
+
+class PointwisePreprocess(nn.Module):
+    """The same as one 1x1 convolution, of pictures that have their margin.
+
+    Phones and boards have fast convolutions, and few operators else.
+
+    Args:
+        preprocess: Whose normalisation and order of channels it has.
+    """
+
+    def __init__(self, preprocess: Preprocess):
+        super().__init__()
+        mean, std = preprocess.mean.flatten(), preprocess.std.flatten()
+        weight = torch.diag(1 / std)
+        if preprocess.flips:
+            weight = weight.flip(1)
+        self.conv = nn.Conv2d(3, 3, 1).requires_grad_(False)
+        self.conv.weight.data = weight[:, :, None, None].clone()
+        self.conv.bias.data = -mean / std
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, 3, H, W) float32, 0 to 255, to (B, 3, H, W), normalised."""
+        return self.conv(image)
+
+
+def margin(preprocess: Preprocess) -> list[float]:
+    """Return the colour, BGR, that becomes what normalised pictures are padded with."""
+    colour = (preprocess.mean + preprocess.pad_value * preprocess.std).flatten()
+    return (colour.flip(0) if preprocess.flips else colour).tolist()

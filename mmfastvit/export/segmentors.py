@@ -35,6 +35,7 @@ class Segmentor(nn.Module):
     """
 
     outputs = ['labels', 'logits']
+    network_outputs = ['logits']
     lowest_opset = 11
 
     def __init__(self, model: nn.Module):
@@ -70,6 +71,10 @@ class Segmentor(nn.Module):
         height, width = image.shape[2:]
         logits = self.model(self.preprocess(image))[:, :, :height, :width]
         return logits.argmax(1), logits
+
+    def network(self, image: Tensor) -> tuple[Tensor]:
+        """Map (B, 3, H, W), with its margin, to logits (B, classes, H, W)."""
+        return self.model(self.preprocess(image)),
 
     def describe(self, size: tuple[int, int] | None) -> dict[str, Any]:
         """Return what metadata says of segmentors alone.

@@ -4,7 +4,7 @@ A row each: what the toolboxes have, and what takes its place in the copy of a m
 that is exported.
 """
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,12 +15,18 @@ from torchvision.ops import deform_conv2d
 from .deformable import DeformableAttention, PixelDecoder
 
 
-def substitute(model: nn.Module) -> None:
-    """Replace, in place, every module that has a row in :data:`SUBSTITUTES`."""
+def substitute(model: nn.Module, known: Sequence[str] = ()) -> None:
+    """Replace, in place, every module that has a row in :data:`SUBSTITUTES`.
+
+    Args:
+        model: Of a toolbox.
+        known: Rows that stay as they are, since the format knows them.
+    """
     for name, child in model.named_children():
-        substitute(child)  # what is inside first
-        row = SUBSTITUTES.get(f'{type(child).__module__}.{type(child).__name__}')
-        if row:
+        substitute(child, known)  # what is inside first
+        kind = f'{type(child).__module__}.{type(child).__name__}'
+        row = SUBSTITUTES.get(kind)
+        if row and kind not in known:
             setattr(model, name, row(child))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PredictionError
+from .heads import are_heads
 from .limits import MAX_METADATA, MAX_SIDE
 from .masks import DRAW, WHOLE
 from .resizing import INTERPOLATIONS, STEPS
@@ -54,6 +55,10 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
     if metadata.get('slide') and metadata['task'] != 'segmentation':
         raise _damaged(path, f'slide={_short(metadata["slide"])} of a '
                        f'{metadata["task"]}; allowed: of a segmentation')
+    network = metadata.get('network')
+    if network and metadata['task'] == 'detection' and not network.get('heads') and (
+            not set(TASKS['detection']) <= set(network['outputs'])):
+        raise _damaged(path, 'network gives no boxes, and heads are missing')
     if metadata['task'] == 'detection':
         for name in ('score_threshold', *(
                 ['mask_threshold'] if 'masks' in metadata['outputs'] else [])):
@@ -78,14 +83,14 @@ def check_outputs(path: Path, metadata: dict[str, Any], inputs: Sequence[str],
     Raises:
         PredictionError: They differ, or the task needs others.
     """
-    said = metadata['outputs']
+    said = (metadata.get('network') or metadata)['outputs']
     if sorted(said) != sorted(outputs):
         raise _damaged(path, f'outputs={_short(said)}, but the graph has '
                        f'{_short(list(outputs))}')
     if list(inputs) != ['image']:
         raise _damaged(path, f'the graph takes {_short(list(inputs))}, not one image')
     needed = TASKS[metadata['task']]
-    if not set(needed) <= set(said):
+    if not set(needed) <= set(metadata['outputs']):
         raise _damaged(path, f'task={metadata["task"]} needs {", ".join(needed)}, but '
                        f'outputs={_short(said)}')
 
@@ -128,6 +133,16 @@ def _is_slide(value: Any) -> bool:
             and all(map(_is_size, value.values()))
             and all(stride <= crop for stride, crop in
                     zip(value['stride'], value['crop_size'])))
+
+
+def _is_network(value: Any) -> bool:
+    """Whether it says what a network gives, and how that is completed."""
+    if not isinstance(value, dict) or not _are_strings(value.get('outputs')):
+        return False
+    margin, heads = value.get('margin'), value.get('heads')
+    return (isinstance(margin, list) and len(margin) == 3
+            and all(isinstance(part, Real) and abs(part) < 2**20 for part in margin)
+            and (heads is None or are_heads(heads, len(value['outputs']))))
 
 
 def _are_strings(value: Any) -> bool:
@@ -191,6 +206,8 @@ _FIELDS = {
                     'null, or a number'),
     'pasted': (lambda value: value is None or isinstance(value, bool),
                'true or false'),
+    'network': (lambda value: value is None or _is_network(value),
+                'null, or outputs, margin and heads'),
     'align_corners': (lambda value: value is None or isinstance(value, bool),
                       'true or false'),
     'pad_divisor': (lambda value: value is None or _is_side(value),

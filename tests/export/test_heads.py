@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from tiny_detectors import CASES, tiny_detector  # noqa: E402
+from tiny_detectors import CASES, Graph, tiny_detector  # noqa: E402
 
 from mmfastvit import ArgumentError  # noqa: E402
 from mmfastvit.export.detectors import FAMILIES  # noqa: E402
@@ -15,7 +15,6 @@ from mmfastvit.export.formats import FORMATS  # noqa: E402
 from mmfastvit.export.models import exportable  # noqa: E402
 from mmfastvit.export.verification import verify  # noqa: E402
 from mmfastvit_runtime import PredictionError  # noqa: E402
-from mmfastvit_runtime.engines import Engine  # noqa: E402
 from mmfastvit_runtime.model import ExportedModel  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
@@ -28,18 +27,6 @@ ONNX_ALONE = 'vfnet', 'tood'
 BY_DEFAULT = {'.onnx': ('rtmdet', ), '.xml': (), 'old operators': (
     'rtmdetins', 'gfl', 'yolox', 'cascademaskrcnn', 'twostagedetr', 'dino',
     'mask2former')}
-
-
-class Graph(Engine):
-    """What becomes the graph, as a file that PyTorch runs."""
-
-    def __init__(self, module, metadata):
-        self.module, self.metadata = module, metadata
-
-    def run(self, pictures):
-        with torch.no_grad():
-            found = self.module(torch.from_numpy(pictures))
-        return {name: x.numpy() for name, x in zip(self.module.outputs, found)}
 
 
 def case(name, test_cfg=None, paste=False):

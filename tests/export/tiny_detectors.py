@@ -3,6 +3,7 @@
 Heads and settings are MMDetection's own configs'; only widths, depths and counts are
 less, so that an export takes seconds.
 """
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -12,6 +13,8 @@ from torch import nn
 
 from helpers import randomize
 from mmfastvit import reparameterize
+from mmfastvit_runtime import Arrays
+from mmfastvit_runtime.engines import Engine
 
 ARCH = dict(depths=(1, 1, 1, 1), embed_dims=(8, 16, 32, 64), mlp_ratio=2,
             token_mixers=('repmixer', ) * 3 + ('attention', ))
@@ -97,6 +100,18 @@ CASES = {
         panoptic_fusion_head=dict(num_things_classes=5),
         test_cfg=dict(max_per_image=20))),
 }
+
+
+class Graph(Engine):
+    """What becomes a file's graph, as a file that PyTorch runs."""
+
+    def __init__(self, module: nn.Module, metadata: dict):
+        self.module, self.metadata = module, metadata
+
+    def run(self, pictures: np.ndarray) -> Arrays:
+        with torch.no_grad():
+            found = self.module(torch.from_numpy(pictures))
+        return {name: x.numpy() for name, x in zip(self.module.outputs, found)}
 
 
 def tiny_detector(name: str, test_cfg: dict | None = None, seed: int = 0

@@ -29,6 +29,8 @@ def _from_distances(coder: DistancePointBBoxCoder, priors: Tensor, distances: Te
 
 CODERS: dict[type, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     DeltaXYWHBBoxCoder: _from_deltas, DistancePointBBoxCoder: _from_distances}
+# What the runtime calls them, which decodes for phones and boards.
+NAMES = {DeltaXYWHBBoxCoder: 'deltas', DistancePointBBoxCoder: 'distances'}
 
 
 def check_coder(head: nn.Module) -> None:

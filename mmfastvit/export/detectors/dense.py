@@ -20,7 +20,16 @@ from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from .boxes import Size, check_coder, decode, drop_small, extent_of, rows, take
+from .boxes import (
+    NAMES,
+    Size,
+    check_coder,
+    decode,
+    drop_small,
+    extent_of,
+    rows,
+    take,
+)
 from .checks import check_methods, check_nms, check_scores, refusal
 from .detector import Detector, padded
 from .selection import Candidates, Objects, best, select
@@ -103,6 +112,8 @@ class Row:
         prepare: Changes the copy of a head that is exported.
         batch: How many pictures its graph takes; None takes any.
         lowest_opset: Of ONNX, that has all of its operators.
+        numbers: What the runtime calls ``boxes``, which decodes for phones and boards;
+            ``'coder'`` asks the head's, None has nothing there.
     """
 
     third: str = 'batch_gt_instances'
@@ -116,22 +127,24 @@ class Row:
     prepare: Callable[[nn.Module], None] = lambda head: None
     batch: int | None = None
     lowest_opset: int = 11
+    numbers: str | None = 'coder'
 
 
 HEADS = {
     AnchorHead: Row(),
     FCOSHead: Row('centernesses', 'after'),
     ATSSHead: Row('centernesses', 'after'),
-    GFLHead: Row(own=('_predict_by_feat_single', ), boxes=_integrated),
+    GFLHead: Row(own=('_predict_by_feat_single', ), boxes=_integrated, numbers='bins'),
     RTMDetHead: Row(),
-    VFNetHead: Row('bbox_preds_refine', lowest_opset=19),
+    VFNetHead: Row('bbox_preds_refine', lowest_opset=19, numbers=None),
     TOODHead: Row(own=('_predict_by_feat_single', ), boxes=_ready, clips=False,
                   scores=lambda head, scores: scores, prepare=_prepare_tood,
-                  lowest_opset=19,
+                  lowest_opset=19, numbers=None,
                   batch=1),  # its forward pass counts pictures, for good
     YOLOXHead: Row('objectnesses', 'before', ('predict_by_feat', '_bbox_post_process'),
                    scores=lambda head, logits: logits.sigmoid(), boxes=_of_centres,
-                   pick=_best_class, clips=False, reaches=torch.ge)}
+                   pick=_best_class, clips=False, reaches=torch.ge,
+                   numbers='centres')}
 
 
 class SingleStage(Detector):
@@ -168,6 +181,46 @@ class SingleStage(Detector):
 
     def heads(self, image: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         return self.model.bbox_head(self.model.extract_feat(self.preprocess(image)))
+
+    @property
+    def has_network(self) -> bool:
+        return self.row.numbers is not None
+
+    @property
+    def network_outputs(self) -> list[str]:
+        maps = ['scores', 'boxes', *(['factors'] if self.row.factor else [])]
+        levels = range(len(self.model.bbox_head.prior_generator.strides))
+        return [f'{name}{i}' for name in maps for i in levels]
+
+    def network(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return ``network_outputs``, maps (B, C, h, w) before any activation."""
+        maps = self.heads(image)[:3 if self.row.factor else 2]
+        return tuple(x for levels in maps for x in levels)
+
+    def describe_heads(self) -> dict[str, Any]:
+        """Return how the runtime reads ``network_outputs``, of JSON's types."""
+        head, cfg, row = self.model.bbox_head, self.model.test_cfg, self.row
+        coder, generator = getattr(head, 'bbox_coder', None), head.prior_generator
+        first = generator.grid_priors([(1, 1)] * len(generator.strides), device='cpu')
+        best_class = row.pick is _best_class
+        return dict(
+            strides=[list(stride) for stride in generator.strides],
+            priors=[(own if own.shape[1] == 4 else own.repeat(1, 2)).tolist()
+                    for own in first],
+            activation='sigmoid' if getattr(head, 'use_sigmoid_cls', True) else
+            'softmax',
+            numbers=NAMES[type(coder)] if row.numbers == 'coder' else row.numbers,
+            means=list(getattr(coder, 'means', [0.] * 4)),
+            stds=list(getattr(coder, 'stds', [1.] * 4)),
+            bins=head.integral.project.tolist() if row.numbers == 'bins' else [],
+            clip=bool(row.clips and coder.clip_border), factor=row.factor,
+            best_class=best_class, at_threshold=row.reaches is torch.ge,
+            score_threshold=cfg.get('score_thr', 0.),
+            nms_pre=0 if best_class else max(cfg.get('nms_pre', 0), 0),
+            least_side=max(cfg.get('min_bbox_size', -1), -1),
+            iou_threshold=cfg.nms.iou_threshold,
+            class_agnostic=bool(cfg.nms.get('class_agnostic')),
+            max_detections=cfg.get('max_per_img'))
 
     def candidates(self, said: tuple[tuple[Tensor, ...], ...], size: Size
                    ) -> tuple[Candidates, Any]:

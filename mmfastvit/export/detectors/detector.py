@@ -25,6 +25,7 @@ class Detector(nn.Module):
         outputs: Names of what :meth:`forward` returns.
         lowest_opset: Of ONNX, that has all of its operators.
         batch: How many pictures the graph takes; None takes any number.
+        has_network: Whether it can leave for phones and boards, which have fixed sizes.
         settings: What metadata says of its selection.
         general_size: Least height and width to record with: where a map has one row
             or column, exporters take that for granted.
@@ -36,6 +37,7 @@ class Detector(nn.Module):
     outputs = ['count', 'boxes', 'scores', 'labels']
     lowest_opset = 11
     batch: int | None = None
+    has_network = False
 
     def __init__(self, model: nn.Module, paste: bool = False):
         super().__init__()

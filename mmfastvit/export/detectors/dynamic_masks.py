@@ -13,7 +13,7 @@ from .selection import Candidates
 
 HEADS = {RTMDetInsHead: Row('kernel_preds', own=(
     'predict_by_feat', '_predict_by_feat_single', '_bbox_mask_post_process',
-    '_mask_predict_by_feat_single', 'parse_dynamic_params'))}
+    '_mask_predict_by_feat_single', 'parse_dynamic_params'), numbers=None)}
 
 
 class DynamicMasks(SingleStage):

@@ -62,6 +62,7 @@ class Queries(Detector):
     """
 
     lowest_opset = 16  # the first with GridSample
+    has_network = True
 
     def __init__(self, model: nn.Module, known: type, row: Row, paste: bool = False):
         super().__init__(model, paste)

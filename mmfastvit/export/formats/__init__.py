@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from mmfastvit.utils.errors import ArgumentError
-from mmfastvit_runtime.engines import Engine, OnnxRuntime, OpenVino
+from mmfastvit_runtime.engines import Engine, open_file
 
-from . import coreml, onnx, openvino, torch_program
+from . import coreml, ncnn, onnx, openvino, torch_program
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Format:
         operators: Counts what is in it, for compilers that know few operators.
         has_opsets: Whether it is made of a version of ONNX's operators.
         is_folder: Whether it is a folder.
-        is_static: Whether it takes one picture, of one size.
+        is_static: Whether it takes pictures of one size.
+        one_picture: Whether it takes one picture at a time.
+        is_mobile: Whether it holds the network alone, and the runtime does the rest.
+        known: Modules of ``SUBSTITUTES`` that it has operators for.
     """
 
     name: str
@@ -39,17 +42,24 @@ class Format:
     has_opsets: bool = False
     is_folder: bool = False
     is_static: bool = False
+    one_picture: bool = False
+    is_mobile: bool = False
+    known: tuple[str, ...] = ()
 
 
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 FORMATS = {row.name: row for row in (
-    Format('onnx', '.onnx', ONNX_PACKAGES, onnx.write, OnnxRuntime,
+    Format('onnx', '.onnx', ONNX_PACKAGES, onnx.write, open_file,
            onnx.operators, has_opsets=True),
     Format('openvino', '.xml', (*ONNX_PACKAGES, 'openvino'),
-           openvino.write, OpenVino, has_opsets=True),
+           openvino.write, open_file, has_opsets=True),
     Format('torch', '.pt2', (), torch_program.write, torch_program.TorchProgram),
     Format('coreml', '.mlpackage', ('coremltools', ), coreml.write,
-           operators=coreml.operators, is_folder=True, is_static=True))}
+           operators=coreml.operators, is_folder=True, is_static=True,
+           one_picture=True),
+    Format('ncnn', '.ncnn.param', ('ncnn', 'pnnx'), ncnn.write, open_file,
+           ncnn.operators, one_picture=True, is_mobile=True,
+           known=('torch.nn.modules.pooling.AdaptiveAvgPool2d', )))}
 
 
 def format_of(path: str, name: str | None = None) -> Format:
@@ -64,8 +74,7 @@ def format_of(path: str, name: str | None = None) -> Format:
     """
     if name not in (None, *FORMATS):
         raise ArgumentError(f'format={name}: allowed are {", ".join(FORMATS)}.')
-    suffix = Path(path).suffix
-    row = next((row for row in FORMATS.values() if suffix == row.suffix
+    row = next((row for row in FORMATS.values() if str(path).endswith(row.suffix)
                 and name in (None, row.name)), None)
     if row is None:
         allowed = ', '.join(f'{row.suffix} ({row.name})' for row in
