@@ -8,10 +8,12 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint of the whole model, '
                         'or a work directory, for its latest')
     parser.add_argument('--out', required=True, metavar='FILE',
-                        help='file to write, ending in .onnx, .xml, .pt2 or '
-                        '.mlpackage; the comparison goes to FILE.json')
+                        help='file to write, ending in .onnx, .xml, .pt2, '
+                        '.ncnn.param, .pte or .mlpackage; the comparison goes to '
+                        'FILE.json')
     parser.add_argument('--format', metavar='NAME',
-                        help='what the file is, onnx, openvino, torch or coreml '
+                        help='what the file is, onnx, openvino, torch, ncnn, '
+                        'executorch or coreml '
                         '(default: what its name says)')
     parser.add_argument('--opset', type=int,
                         help='version of ONNX\'s operators (default: 20)')

@@ -4,6 +4,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfastvit.engine.runner import test
+from mmfastvit_runtime.engines import ENGINES
 
 
 def evaluate(cfg: Config, model: str) -> dict[str, float]:
@@ -21,7 +22,7 @@ def evaluate(cfg: Config, model: str) -> dict[str, float]:
         DataError: The test data is missing.
         CheckpointError: The file cannot be read or does not fit.
     """
-    if Path(model).suffix in ('.onnx', '.xml'):
+    if Path(model).suffix in ENGINES:
         from mmfastvit.export.evaluation import ExportedPredictor  # needs a runtime
         return test(cfg, ExportedPredictor(model, cfg.default_scope))
     return test(cfg, model)

@@ -8,7 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
-from mmfastvit_runtime import Arrays, PredictionError, Resized, load
+from mmfastvit_runtime import Arrays, ExportedModel, PredictionError, Resized
+
+from .converters.remote import open_anywhere
 
 
 class ExportedPredictor(BaseModel):
@@ -28,7 +30,7 @@ class ExportedPredictor(BaseModel):
     def __init__(self, path: str, scope: str, threads: int | None = None):
         super().__init__()
         try:
-            self.exported = load(path, threads=threads)
+            self.exported = ExportedModel(open_anywhere(path, threads=threads))
         except PredictionError as error:
             raise CheckpointError(str(error)) from error
         task = self.exported.metadata['task']

@@ -48,6 +48,11 @@ STRIDE = 64  # the largest of a backbone's maps
 RECORDED = 3
 
 
+# Between which sides may vary where a format wants bounds; memory is planned for the
+# largest. COCO's usual 1333 x 800 fits.
+SIDES = dict(divisor=32, least=64, most=1344)
+
+
 @dataclass(frozen=True)
 class Report:
     """What was written, and how it compares with PyTorch.
@@ -128,11 +133,14 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     if kind.is_mobile:
         graph = Network(module)
         metadata['network'] = graph.settings
+    if kind.is_bounded and options.size is None:
+        metadata['sides'] = dict(SIDES)
     dataset = _test_data(runner)
     ids = getattr(dataset, 'cat_ids', None)  # of COCO's layout: the labels' own
     if ids and len(ids) == len(metadata['classes']):
         metadata['category_ids'] = list(ids)
-    pictures = _pictures(dataset, options.size)
+    pictures = _pictures(dataset, options.size,
+                         SIDES['divisor'] if metadata.get('sides') else 1)
     if is_floating(metadata['resize']):
         pictures = [picture.float() for picture in pictures]
     example = pictures[0].repeat(batch or RECORDED, 1, 1, 1)
@@ -242,10 +250,16 @@ def _test_data(runner: Runner) -> Dataset | None:
     return runner.test_dataloader.dataset
 
 
-def _pictures(dataset: Dataset | None, size: tuple[int, int] | None) -> list[Tensor]:
+def _pictures(dataset: Dataset | None, size: tuple[int, int] | None, step: int
+              ) -> list[Tensor]:
     """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
 
     Of the test data set, or without one, generated.
+
+    Args:
+        dataset: The test data set, or None.
+        size: Height and width, if only one is allowed.
+        step: What sides have to be multiples of.
     """
     count = 0 if dataset is None else min(2, len(dataset))
     pictures = [dataset[i]['inputs'] for i in range(count)]
@@ -256,7 +270,10 @@ def _pictures(dataset: Dataset | None, size: tuple[int, int] | None) -> list[Ten
     first, last = pictures[0], pictures[-1]
     other = [_other_side(side, share) for side, share in
              zip(last.shape[1:], (0.8, 0.7))]
-    return [_resize(first, size or first.shape[1:]), _resize(last, size or other)]
+    sizes = [size] * 2 if size else [
+        [max(step, side // step * step) for side in sides]
+        for sides in (first.shape[1:], other)]
+    return [_resize(first, sizes[0]), _resize(last, sizes[1])]
 
 
 def _other_side(side: int, share: float) -> int:

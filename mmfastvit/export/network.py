@@ -1,6 +1,7 @@
 """What of a model goes into files for phones and boards."""
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmfastvit.utils.errors import ArgumentError
@@ -39,7 +40,8 @@ class Network(nn.Module):
             self.settings['heads'] = whole.describe_heads()
         whole.preprocess = PointwisePreprocess(whole.preprocess)
         self.whole = whole
-        self.eval()
+        # Converters take strides for what the model is about.
+        self.eval().to(memory_format=torch.contiguous_format)
 
     def forward(self, image: Tensor) -> Any:
         """Map (1, 3, H, W) float32, 0 to 255, to ``outputs``."""

@@ -16,10 +16,16 @@ def record(module: nn.Module, pictures: Tensor, metadata: dict
         module: From :func:`mmfastvit.export.models.exportable`.
         pictures: (B, 3, H, W) uint8, of the shape to record with.
         metadata: From :func:`mmfastvit.export.metadata.describe`; where ``size``
-            is None, height and width may vary, where ``batch``, that.
+            is None, height and width may vary, as ``sides`` say, if they do; where
+            ``batch`` is None, that.
     """
-    dynamic = {}
-    if metadata['size'] is None:
+    dynamic, sides = {}, metadata.get('sides')
+    if sides:
+        step = sides['divisor']
+        dynamic = {axis: step * torch.export.Dim(
+            name, min=sides['least'] // step, max=sides['most'] // step)
+            for axis, name in ((2, 'height'), (3, 'width'))}
+    elif metadata['size'] is None:
         dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     if metadata['batch'] is None:
         dynamic[0] = torch.export.Dim.DYNAMIC

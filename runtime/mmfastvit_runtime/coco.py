@@ -1,6 +1,6 @@
 """Predictions as COCO results, which evaluators and annotation tools read."""
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,12 @@ def write_results(results: Sequence[Result], path: str) -> None:
         dump_results(results, unfinished)
 
 
-def dump_results(results: Sequence[Result], path: Path) -> None:
-    """Write results as JSON into a file that is not in its place yet."""
-    path.write_text(json.dumps(list(results), allow_nan=False), encoding='utf-8')
+def dump_results(results: Iterable[Result], path: Path) -> None:
+    """Write results as JSON, one after the other, into a file not in its place yet."""
+    with path.open('w', encoding='utf-8') as file:
+        for i, result in enumerate(results):
+            file.write(f'{", " if i else "["}{json.dumps(result, allow_nan=False)}')
+        file.write(']' if file.tell() else '[]')
 
 
 def _run_lengths(mask: np.ndarray) -> Result:

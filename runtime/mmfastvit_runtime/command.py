@@ -1,29 +1,30 @@
 """Predict with an exported file, without PyTorch and OpenMMLab.
 
-Needs numpy, opencv-python-headless, pillow and onnxruntime (for .onnx) or openvino (for
-.xml).
+Needs numpy, opencv-python-headless, pillow and onnxruntime (for .onnx), openvino
+(.xml), ncnn (.ncnn.param) or executorch (.pte).
 """
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .coco import Result, dump_results, to_results
-from .drawing import describe, draw
+from .coco import Result, dump_results
+from .console import paragraph
 from .errors import PredictionError
-from .files import check_targets, library_name, whole_file
+from .files import check_targets, whole_file
+from .folders import predict_pictures
+from .journal import Journal, describe_run
 from .limits import MAX_PIXELS
 from .model import ExportedModel, load
-from .pictures import encode_picture, read_picture
-from .prediction import Prediction
-from .sources import PICTURES, image_ids, is_video, list_pictures, open_video
+from .sources import PICTURES, is_video, list_pictures
+from .tables import import_pyarrow, write_parquet
+from .videos import predict_video
 
+WRITERS = {'json': dump_results, 'parquet': write_parquet}
 INTERRUPTED, PIPE_CLOSED = 130, 141  # exit codes, as shells have them
 
 
@@ -39,7 +40,8 @@ def main() -> None:
         if args.traceback:
             raise
         print('\ninterrupted: drawings that are finished are kept, and no other file '
-              'was written.', file=sys.stderr)
+              'was written. Of a folder or a list, the same command goes on where this '
+              'one was stopped.', file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Python would complain when it closes the console.
@@ -48,28 +50,24 @@ def main() -> None:
     except (PredictionError, MemoryError, OSError) as error:
         if args.traceback:
             raise
-        sys.exit(f'error: {_paragraph(error)}')
+        sys.exit(f'error: {paragraph(error)}')
     if failed:
         sys.exit(f'error: {failed} of the pictures could not be done, see above; the '
                  'others are.')
 
 
-def _paragraph(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return (f'the memory is full ({error}). Take smaller pictures, or fewer at a '
-                'time.')
-    if isinstance(error, OSError):
-        return f'reading or writing failed: {error}.'
-    return str(error)
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='mmfastvit-predict', description=__doc__)
     parser.add_argument('model', help='file that tools/export.py wrote')
-    parser.add_argument('source', help='picture, folder of pictures, or video')
+    parser.add_argument('source', help='picture, folder of pictures, list of them '
+                        '(.txt, a path in each line), or video')
     parser.add_argument('--out', metavar='OUT', help='draw what was found: a picture '
                         'for a picture, a folder for a folder, an .mp4 for a video')
     parser.add_argument('--json', metavar='OUT.json', help='write COCO results')
+    parser.add_argument('--parquet', metavar='OUT.parquet',
+                        help='write them as a table')
+    parser.add_argument('--batch', type=_positive, default=8, metavar='N',
+                        help='pictures of one size that run together (default: 8)')
     parser.add_argument('--score-threshold', type=_number, default=0.3,
                         help='least score of objects that are drawn and printed '
                         '(default: 0.3)')
@@ -88,6 +86,12 @@ def _parse() -> argparse.Namespace:
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise argparse.ArgumentTypeError(f'{text}: give a number from 0 on')
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not _count(text):
+        raise argparse.ArgumentTypeError(f'{text}: give a number from 1 on')
     return int(text)
 
 
@@ -110,24 +114,67 @@ def predict(args: argparse.Namespace) -> int:
     source, model_path = Path(args.source), Path(args.model)
     video = is_video(source)
     paths = [] if video else list_pictures(args.source)
-    alone = not video and source.is_file()
+    alone = not video and paths == [source]
     out = _place(Path(args.out), source, alone, video) if args.out else None
     drawn = [] if out is None else [out] if alone or video else [
         out / path.name for path in paths]
-    check_targets([*drawn, *([Path(args.json)] if args.json else [])],
-                  [source, *paths, *_parts(model_path)])
+    tables = {kind: Path(name) for kind, name in (
+        ('json', args.json), ('parquet', args.parquet)) if name}
+    check_targets([*drawn, *tables.values()], [source, *paths, *_parts(model_path)])
+    if 'parquet' in tables:
+        import_pyarrow()  # what is missing is known before hours of work
     model = load(args.model, args.max_pixels, threads=args.threads)
-    results: list[Result] | None = [] if args.json else None
-    with whole_file(Path(args.json)) if args.json else nullcontext() as unfinished:
-        if video:
-            failed = 0
-            _predict_video(model, source, out, args.score_threshold, results)
+    many = not (alone or video) and [*tables.values(), *([out] if out else [])]
+    with ExitStack() as stack:
+        unfinished = {kind: stack.enter_context(whole_file(path))
+                      for kind, path in tables.items()}
+        if many:
+            journal = Journal(many[0], describe_run(
+                model_path, map(str, paths), score_threshold=args.score_threshold,
+                targets=sorted(map(str, many))))
+            failed = _predict_many(model, paths, drawn, journal, args)
+            results = journal.results()
         else:
-            failed = _predict_pictures(model, paths, drawn, args.score_threshold,
-                                       results)
-        if args.json:
-            dump_results(results, unfinished)
+            results, failed = [], 0
+            if video:
+                predict_video(model, source, out, results if tables else None,
+                              args.score_threshold, args.batch)
+            else:
+                failed = _predict_few(model, paths, drawn, results, args)
+        results = list(results) if len(tables) > 1 else results
+        for kind, path in unfinished.items():
+            WRITERS[kind](results, path)
+    if many:
+        journal.remove()
     return failed
+
+
+def _predict_few(model: ExportedModel, paths: list[Path], drawn: list[Path],
+                 results: list[Result], args: argparse.Namespace) -> int:
+    """Predict for pictures of which nothing is kept if it stops."""
+    failed = 0
+    for done in predict_pictures(model, paths, drawn, bool(args.json or args.parquet),
+                                 None, args.score_threshold, args.batch):
+        if done.error is not None and len(paths) == 1:
+            raise done.error
+        failed += done.error is not None
+        results += done.results
+    return failed
+
+
+def _predict_many(model: ExportedModel, paths: list[Path], drawn: list[Path],
+                  journal: Journal, args: argparse.Namespace) -> int:
+    """Predict for pictures that are not done yet, and keep what is when it stops."""
+    if journal.done:
+        tqdm.write(f'{len(journal.done):,} of {len(paths):,} pictures are done, says '
+                   f'{journal.folder}: going on.', file=sys.stderr)
+    try:
+        for _ in predict_pictures(model, paths, drawn, bool(args.json or args.parquet),
+                                  journal, args.score_threshold, args.batch):
+            pass
+    finally:
+        journal.keep()
+    return len(journal.failed)
 
 
 def _parts(model: Path) -> list[Path]:
@@ -146,107 +193,6 @@ def _place(out: Path, source: Path, alone: bool, video: bool) -> Path:
         raise PredictionError(f'{out} is one picture, {source} a folder: name a folder '
                               'with --out.')
     return out
-
-
-def _predict_pictures(model: ExportedModel, paths: list[Path], drawn: list[Path],
-                      score_threshold: float, results: list[Result] | None) -> int:
-    failed, alone = 0, len(paths) == 1
-    for i, (path, image_id) in enumerate(zip(
-            tqdm(paths, disable=True if alone else None), image_ids(paths))):
-        try:
-            picture = read_picture(path, model.max_pixels)
-            found = model(picture)
-            content = drawn and encode_picture(
-                drawn[i], draw(picture, found, score_threshold))
-            entries = [] if results is None else to_results(found, image_id, path.name)
-        except (PredictionError, MemoryError) as error:
-            if alone:
-                raise
-            failed += 1
-            text = _paragraph(error)
-            place = '' if str(path) in text else f'{path}: '
-            tqdm.write(f'error: {place}{text}', file=sys.stderr)
-            continue
-        if drawn:
-            with whole_file(drawn[i]) as unfinished:
-                unfinished.write_bytes(content)
-        if results is not None:
-            results += entries
-        _print(describe(found, score_threshold), '' if alone else f'{path.name}: ')
-        _warn_of_numbers(found, path.name)
-    return failed
-
-
-def _predict_video(model: ExportedModel, source: Path, out: Path | None,
-                   score_threshold: float, results: list[Result] | None) -> None:
-    video = open_video(source, model.max_pixels)
-    count = 0
-    with _video_writer(out, video.rate) as write:
-        for i, frame in enumerate(tqdm(video, total=video.count or None, disable=None)):
-            found = model(frame)
-            if out:
-                write(draw(frame, found, score_threshold))
-            if results is not None:
-                results += to_results(found, i, source.name)
-            _print(describe(found, score_threshold), f'{i}: ')
-            _warn_of_numbers(found, f'frame {i}')
-            count += 1
-    if count < video.count:
-        print(f'warning: {source} says that it has {video.count} frames, but only '
-              f'{count} could be read: the rest is damaged, or it counts wrong.',
-              file=sys.stderr)
-
-
-def _print(lines: list[str], prefix: str) -> None:
-    for line in lines:
-        tqdm.write(f'{prefix}{line}')
-
-
-def _warn_of_numbers(found: Prediction, name: str) -> None:
-    """Say how much was left out since it is NaN or infinite."""
-    count = int((~found.finite()).sum()) if 'scores' in found else 0
-    if count:
-        tqdm.write(f'warning: {name}: {count} results hold NaN or infinity; they are '
-                   'neither drawn nor written.', file=sys.stderr)
-
-
-@contextmanager
-def _video_writer(path: Path | None, rate: float
-                  ) -> Iterator[Callable[[np.ndarray], None] | None]:
-    """Yield what takes frames; the file appears when all of them are written."""
-    if path is None:
-        yield None
-        return
-    writer, count = None, 0
-    with whole_file(path) as unfinished:
-        def write(frame: np.ndarray) -> None:
-            nonlocal writer, count
-            if writer is None:
-                writer = cv2.VideoWriter(
-                    library_name(unfinished), cv2.VideoWriter_fourcc(*'mp4v'), rate,
-                    frame.shape[1::-1])
-                if not writer.isOpened():
-                    raise PredictionError(
-                        f'{path} cannot be written: OpenCV has no writer for frames of '
-                        f'{frame.shape[1]} x {frame.shape[0]} in it. Name an .mp4.')
-            writer.write(frame)
-            count += 1
-
-        try:
-            yield write
-        finally:
-            if writer is not None:
-                writer.release()
-        if writer is None:
-            raise PredictionError('the video holds no frame that OpenCV reads.')
-        # OpenCV does not say when a disk is full.
-        try:
-            arrived = open_video(unfinished, None).count
-        except PredictionError:
-            arrived = 0
-        if arrived != count:
-            raise PredictionError(f'{path} cannot be written: {arrived} of {count} '
-                                  'frames arrived. Is the disk full?')
 
 
 if __name__ == '__main__':

@@ -89,3 +89,20 @@ def check_logits(classes: int, width: int, height: int, max_pixels: int | None
             f'{size:,} bytes; allowed are {MASKS_PER_PIXEL * max_pixels:,}. Cut the '
             'picture into tiles or make it smaller; or raise the limit: '
             'mmfastvit-predict --max-pixels N, in Python max_pixels (of load).')
+
+
+def check_sides(size: tuple[int, int], metadata: dict[str, Any]) -> None:
+    """Refuse pictures of a height and width that a file was not made for.
+
+    Raises:
+        PredictionError: A side is not one of those allowed.
+    """
+    sides = metadata.get('sides')
+    if sides and any(side % sides['divisor'] or not
+                     sides['least'] <= side <= sides['most'] for side in size):
+        raise PredictionError(
+            f'This file takes pictures whose sides are multiples of '
+            f'{sides["divisor"]} from {sides["least"]} to {sides["most"]} pixels; this '
+            f'one, resized, has {size[1]:,} x {size[0]:,}. Export the model for one '
+            'size (--static HxW), to which the runtime resizes, or take .ncnn.param or '
+            '.onnx.')

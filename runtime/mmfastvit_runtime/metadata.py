@@ -135,6 +135,11 @@ def _is_slide(value: Any) -> bool:
                     zip(value['stride'], value['crop_size'])))
 
 
+def _are_sides(value: Any) -> bool:
+    return (isinstance(value, dict) and set(value) == {'divisor', 'least', 'most'}
+            and all(map(_is_side, value.values())))
+
+
 def _is_network(value: Any) -> bool:
     """Whether it says what a network gives, and how that is completed."""
     if not isinstance(value, dict) or not _are_strings(value.get('outputs')):
@@ -206,6 +211,8 @@ _FIELDS = {
                     'null, or a number'),
     'pasted': (lambda value: value is None or isinstance(value, bool),
                'true or false'),
+    'sides': (lambda value: value is None or _are_sides(value),
+              f'null, or divisor, least and most, 1 to {MAX_SIDE} each'),
     'network': (lambda value: value is None or _is_network(value),
                 'null, or outputs, margin and heads'),
     'align_corners': (lambda value: value is None or isinstance(value, bool),

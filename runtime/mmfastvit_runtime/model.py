@@ -77,9 +77,12 @@ class ExportedModel:
         """
         if isinstance(pictures, np.ndarray) and pictures.ndim == 3:
             return self([pictures])[0]
-        prepared = [Resized(*self._resize(picture), picture.shape[:2])
-                    for picture in pictures]
-        return self.predict_resized(prepared, batch_size)
+        return self.predict_resized([self.resize(picture) for picture in pictures],
+                                    batch_size)
+
+    def resize(self, picture: np.ndarray) -> 'Resized':
+        """Return a picture (H, W, 3), BGR, as :meth:`predict_resized` takes it."""
+        return Resized(*self._resize(picture), picture.shape[:2])
 
     def prepare(self, picture: np.ndarray) -> np.ndarray:
         """Return what :meth:`run` takes, (1, 3, H, W), of a picture (H, W, 3)."""
@@ -214,7 +217,7 @@ def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedM
     """Open a file that ``tools/export.py`` wrote.
 
     Args:
-        path: The file, ``.onnx`` or ``.xml``.
+        path: The file, ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pte``.
         max_pixels: Of :class:`ExportedModel`.
         options: ``threads``, and for ONNX Runtime ``providers``.
 

@@ -11,6 +11,7 @@ from .files import library_name
 from .limits import MAX_PIXELS, check_pixels
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
+LIST = '.txt'
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
@@ -19,13 +20,15 @@ def is_video(path: Path) -> bool:
 
 
 def list_pictures(source: str) -> list[Path]:
-    """Return the pictures that ``source`` is or holds, in order of their names.
+    """Return the pictures that ``source`` is, holds in order of their names, or lists.
 
     Raises:
         PredictionError: It is not there, or holds none.
     """
     source = Path(source)
     try:
+        if source.suffix.lower() == LIST and source.is_file():
+            return _listed(source)
         if source.is_file():
             return [source]
         found = sorted(path for path in source.iterdir()
@@ -38,6 +41,22 @@ def list_pictures(source: str) -> list[Path]:
             f'give a picture or a folder of them ({", ".join(PICTURES)}), or a video '
             f'({", ".join(VIDEOS)}).')
     return found
+
+
+def _listed(source: Path) -> list[Path]:
+    """Return the pictures that a list names, a path in each line, from its folder on.
+
+    Raises:
+        PredictionError: It names none, or is no text.
+    """
+    try:
+        lines = source.read_text(encoding='utf-8').splitlines()
+    except ValueError as error:
+        raise PredictionError(f'{source} is no list of pictures: {error}.') from error
+    paths = [source.parent / line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise PredictionError(f'{source} names no picture: give a path in each line.')
+    return paths
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:

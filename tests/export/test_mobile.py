@@ -24,6 +24,8 @@ from mmfastvit_runtime.model import ExportedModel
 
 pytestmark = [pytest.mark.xdist_group('mobile'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
+MOBILE = [pytest.param(row.name, marks=() if row.name == 'ncnn' else pytest.mark.slow)
+          for row in FORMATS.values() if row.is_mobile]
 DENSE = 'retinanet', 'fcos', 'atss', 'gfl', 'yolox', 'rtmdet'
 SIZES = (128, 160), (192, 96)
 
@@ -87,9 +89,6 @@ def written(shapes, tmp_path_factory):
         return made[task, kind]
 
     return get
-
-
-MOBILE = [name for name, row in FORMATS.items() if row.is_mobile]
 
 
 @pytest.mark.parametrize('kind', MOBILE)

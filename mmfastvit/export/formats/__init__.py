@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from mmfastvit.export.converters.remote import open_anywhere
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit_runtime.engines import Engine, open_file
 
-from . import coreml, ncnn, onnx, openvino, torch_program
+from . import coreml, executorch, ncnn, onnx, openvino, torch_program
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Format:
         is_folder: Whether it is a folder.
         is_static: Whether it takes pictures of one size.
         one_picture: Whether it takes one picture at a time.
+        is_bounded: Whether height and width may vary between bounds alone.
         is_mobile: Whether it holds the network alone, and the runtime does the rest.
         known: Modules of ``SUBSTITUTES`` that it has operators for.
     """
@@ -43,6 +45,7 @@ class Format:
     is_folder: bool = False
     is_static: bool = False
     one_picture: bool = False
+    is_bounded: bool = False
     is_mobile: bool = False
     known: tuple[str, ...] = ()
 
@@ -59,7 +62,9 @@ FORMATS = {row.name: row for row in (
            one_picture=True),
     Format('ncnn', '.ncnn.param', ('ncnn', 'pnnx'), ncnn.write, open_file,
            ncnn.operators, one_picture=True, is_mobile=True,
-           known=('torch.nn.modules.pooling.AdaptiveAvgPool2d', )))}
+           known=('torch.nn.modules.pooling.AdaptiveAvgPool2d', )),
+    Format('executorch', '.pte', (), executorch.write, open_anywhere,
+           one_picture=True, is_bounded=True, is_mobile=True))}
 
 
 def format_of(path: str, name: str | None = None) -> Format:

@@ -4,25 +4,26 @@ from pathlib import Path
 from mmfastvit_runtime.errors import PredictionError, first_line
 
 from .engine import KEY, Engine
+from .executorch import ExecuTorch
 from .ncnn import Ncnn
 from .network import WholeModel
 from .onnx_runtime import OnnxRuntime
 from .openvino import OpenVino
 
-__all__ = ['ENGINES', 'KEY', 'Engine', 'Ncnn', 'OnnxRuntime', 'OpenVino',
+__all__ = ['ENGINES', 'KEY', 'Engine', 'ExecuTorch', 'Ncnn', 'OnnxRuntime', 'OpenVino',
            'WholeModel', 'open_file']
 
 # By a file's suffix the class, and the package that it needs.
 ENGINES: dict[str, tuple[type[Engine], str]] = {
     '.onnx': (OnnxRuntime, 'onnxruntime'), '.xml': (OpenVino, 'openvino'),
-    '.param': (Ncnn, 'ncnn')}
+    '.param': (Ncnn, 'ncnn'), '.pte': (ExecuTorch, 'executorch')}
 
 
 def open_file(path: str, **options) -> Engine:
     """Open a file that ``tools/export.py`` wrote, with the library for it.
 
     Args:
-        path: The file, ``.onnx`` or ``.xml``.
+        path: The file, whose suffix has a row in ``ENGINES``.
         options: Of the engine.
 
     Raises:

@@ -6,6 +6,7 @@ operators for margins, suppression or the largest of classes.
 import numpy as np
 
 from mmfastvit_runtime.heads import select
+from mmfastvit_runtime.limits import check_sides
 from mmfastvit_runtime.prediction import Arrays
 
 from .engine import Engine
@@ -23,6 +24,7 @@ class WholeModel(Engine):
 
     def run(self, pictures: np.ndarray) -> Arrays:
         prepared = self._pad(np.asarray(pictures, np.float32))
+        check_sides(prepared.shape[2:], self.metadata)
         parts = [self.engine.run(prepared[i:i + 1]) for i in range(len(prepared))]
         found = {name: np.concatenate([part[name] for part in parts])
                  for name in parts[0]}

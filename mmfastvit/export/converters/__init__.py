@@ -1,0 +1,114 @@
+"""Converters that need other packages than this environment has.
+
+Each has an environment of its own, made when it is first needed. It reads what
+:func:`torch.export.save` writes.
+"""
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmfastvit.utils.errors import ArgumentError
+
+HERE = Path(__file__).parent
+LIMIT_S = 3600
+
+
+@dataclass(frozen=True)
+class Converter:
+    """One converter.
+
+    Attributes:
+        name: Of the format, and of the program beside this file.
+        requirements: That pip installs.
+        is_beside: Whether it works with this environment's torch; then only
+            ``requirements`` themselves are installed, and the rest is seen.
+        cost: Of its environment, in words.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    is_beside: bool
+    cost: str
+
+
+CONVERTERS = {row.name: row for row in (
+    Converter('executorch', (
+        'executorch==1.2.0',
+        'torchao==0.18.0',  # int8
+        'flatbuffers', 'ruamel.yaml', 'tabulate'), True, '0.2 GB and half a minute'),
+    )}
+
+
+def python_of(name: str) -> Path:
+    """Return the Python of a converter's environment, which is made if need be.
+
+    Raises:
+        ArgumentError: It cannot be made.
+    """
+    row = CONVERTERS[name]
+    home = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache'), 'mmfastvit')
+    version = '-'.join(row.requirements[0].split('=='))
+    folder = home / f'{version}-python{sys.version_info[0]}.{sys.version_info[1]}'
+    if row.is_beside:
+        folder = folder.with_name(f'{folder.name}-torch{torch.__version__}')
+    python, ready = folder / 'bin' / 'python', folder / '.ready'
+    if not ready.exists():
+        print(f'{name} is converted in an environment of its own, {folder}: making it '
+              f'costs {row.cost}, once.', file=sys.stderr, flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        options = ['--no-deps'] if row.is_beside else []
+        done = subprocess.run(
+            [python, '-m', 'pip', 'install', '-q', *options, *row.requirements],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            last = (done.stdout.strip().splitlines() or ['it said nothing'])[-1]
+            raise ArgumentError(
+                f'The environment for {name} cannot be made: pip says {last} '
+                f'Look into it: {python} -m pip install '
+                f'{" ".join((*options, *row.requirements))}')
+        ready.touch()
+    return python
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """Return the variables that a converter's Python runs with."""
+    variables = dict(os.environ, PYTHONPATH='')
+    if CONVERTERS[name].is_beside:
+        variables['MMFASTVIT_BESIDE'] = sysconfig.get_paths()['purelib']
+    return variables
+
+
+def convert(name: str, program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a program in another format.
+
+    Args:
+        name: Of ``CONVERTERS``.
+        program: The network.
+        path: File to write.
+
+    Raises:
+        ArgumentError: The converter cannot be installed, or wrote nothing.
+    """
+    python = python_of(name)
+    with tempfile.TemporaryDirectory() as folder:
+        between = Path(folder) / 'program.pt2'
+        # Reading it again, PyTorch expects bounds of symbols, not of multiples of such,
+        # which follow from them (executorch's in tests/export/test_mobile.py).
+        for key in [key for key in program.range_constraints if not key.is_Symbol]:
+            del program.range_constraints[key]
+        torch.export.save(program, between)
+        done = subprocess.run(
+            [python, HERE / f'{name}_program.py', between, path], text=True,
+            errors='replace', timeout=LIMIT_S, env=environment_of(name),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode or not path.is_file():
+        last = (done.stdout.strip().splitlines() or ['it said nothing'])[-1]
+        raise ArgumentError(f'The converter of {name} wrote no file (exit code '
+                            f'{done.returncode}): {last}')

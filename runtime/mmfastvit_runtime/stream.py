@@ -1,0 +1,113 @@
+"""Predictions for pictures as they come: threads read ahead, the model runs batches."""
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from .errors import PredictionError
+from .model import ExportedModel, Resized
+from .prediction import Prediction
+
+T = TypeVar('T')
+R = TypeVar('R')
+BATCHES = 4  # in memory at a time, so that pictures of one size find each other
+PIXELS = 2**26  # of them, as they were read; a larger picture comes alone
+FAILURES = PredictionError, MemoryError  # of one picture, which end nothing
+
+
+@dataclass
+class Found(Generic[T]):
+    """What became of one picture.
+
+    Attributes:
+        source: Where it came from.
+        picture: (H, W, 3) uint8, BGR; None where it could not be read.
+        prediction: None where there is none.
+        error: Why there is none.
+    """
+
+    source: T
+    picture: np.ndarray | None = None
+    prediction: Prediction | None = None
+    error: Exception | None = None
+
+
+def predict_stream(model: ExportedModel, sources: Iterable[T],
+                   read: Callable[[T], np.ndarray], batch_size: int = 8,
+                   workers: int | None = None) -> Iterator[Found[T]]:
+    """Predict for pictures from anywhere, in their order.
+
+    One that cannot be read, or for which the model fails, ends nothing.
+
+    Args:
+        model: From :func:`mmfastvit_runtime.load`.
+        sources: Of the pictures, of which some are asked for ahead.
+        read: Returns a picture (H, W, 3) uint8, BGR, of a source; runs in threads.
+        batch_size: How many pictures of one size the model takes at a time.
+        workers: Threads that read; None takes one for each core.
+
+    Example:
+        >>> for one in predict_stream(load('model.onnx'), paths, read_picture):
+        ...     print(one.source, one.error or one.prediction['scores'])
+    """
+    def prepare(source: T) -> tuple[Found[T], Resized | None]:
+        try:
+            picture = read(source)
+            return Found(source, picture), model.resize(picture)
+        except FAILURES as error:
+            return Found(source, error=error), None
+
+    window: list[tuple[Found[T], Resized | None]] = []
+    pixels = 0
+    for one, resized in in_order(prepare, sources, BATCHES * batch_size, workers):
+        window.append((one, resized))
+        pixels += one.picture.size // 3 if one.picture is not None else 0
+        if len(window) >= BATCHES * batch_size or pixels >= PIXELS:
+            yield from _predicted(model, window, batch_size)
+            window, pixels = [], 0
+    yield from _predicted(model, window, batch_size)
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], count: int,
+             workers: int | None = None) -> Iterator[R]:
+    """Yield what a function returns for items, in their order, from threads.
+
+    Args:
+        function: Of one item.
+        items: Of which ``count`` are taken ahead.
+        count: How many are at work, or done and waiting, at a time.
+        workers: Threads; None takes one for each core.
+    """
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _predicted(model: ExportedModel, window: list[tuple[Found, Resized | None]],
+               batch_size: int) -> list[Found[Any]]:
+    """Return a window's pictures with what is in them."""
+    ready = [(one, resized) for one, resized in window if resized is not None]
+    try:
+        found = model.predict_resized([resized for _, resized in ready], batch_size)
+        for (one, _), prediction in zip(ready, found):
+            one.prediction = prediction
+    except FAILURES:  # of one of them: each for itself
+        for one, resized in ready:
+            try:
+                one.prediction, = model.predict_resized([resized], 1)
+            except FAILURES as error:
+                one.error = error
+    return [one for one, _ in window]

@@ -1,0 +1,48 @@
+"""Results as Parquet, which data frames and databases read."""
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from .coco import Result
+from .errors import PredictionError
+
+ROWS = 4096  # at a time
+
+
+def write_parquet(results: Iterable[Result], path: Path) -> None:
+    """Write COCO results as a table, a row each.
+
+    Its columns are ``image_id``, ``file_name``, ``category_id``, ``category``,
+    ``score``, ``bbox`` (left, top, width, height in pixels; none of segmentations and
+    classifications) and ``segmentation`` (``size`` and ``counts`` of COCO's run
+    lengths; none without masks).
+
+    Args:
+        results: From :func:`mmfastvit_runtime.coco.to_results`.
+        path: A file that is not in its place yet.
+
+    Raises:
+        PredictionError: pyarrow is missing.
+    """
+    pyarrow, parquet = import_pyarrow()
+    schema = pyarrow.schema([
+        ('image_id', pyarrow.int64()), ('file_name', pyarrow.string()),
+        ('category_id', pyarrow.int64()), ('category', pyarrow.string()),
+        ('score', pyarrow.float64()), ('bbox', pyarrow.list_(pyarrow.float64())),
+        ('segmentation', pyarrow.struct([
+            ('size', pyarrow.list_(pyarrow.int64())), ('counts', pyarrow.string())]))])
+    rest = iter(results)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while rows := list(islice(rest, ROWS)):
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+
+
+def import_pyarrow() -> tuple:
+    """Return pyarrow and its Parquet, or raise PredictionError that says what to do."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise PredictionError('--parquet needs pyarrow: pip install pyarrow.'
+                              ) from error
+    return pyarrow, parquet
