@@ -71,6 +71,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--score-threshold', type=_number, default=0.3,
                         help='least score of objects that are drawn and printed '
                         '(default: 0.3)')
+    parser.add_argument('--device', default='cpu',
+                        help='of .onnx: cpu (default), cuda, tensorrt, coreml or '
+                        'directml, with the onnxruntime that has it')
     parser.add_argument('--threads', type=_count, help='of the runtime')
     parser.add_argument('--max-pixels', type=_count, default=MAX_PIXELS, metavar='N',
                         help='of a picture, as it is and resized for the model; 0 '
@@ -123,7 +126,8 @@ def predict(args: argparse.Namespace) -> int:
     check_targets([*drawn, *tables.values()], [source, *paths, *_parts(model_path)])
     if 'parquet' in tables:
         import_pyarrow()  # what is missing is known before hours of work
-    model = load(args.model, args.max_pixels, threads=args.threads)
+    model = load(args.model, args.max_pixels, threads=args.threads,
+                 device=args.device)
     many = not (alone or video) and [*tables.values(), *([out] if out else [])]
     with ExitStack() as stack:
         unfinished = {kind: stack.enter_context(whole_file(path))

@@ -1,5 +1,5 @@
 """What a picture's file says of its size, read before any of its pixels."""
-from pathlib import Path
+import os
 from typing import BinaryIO
 
 from .errors import PredictionError, first_line
@@ -9,27 +9,30 @@ FORMATS = ('PNG', 'JPEG', 'BMP', 'DIB', 'WEBP', 'JPEG2000', 'PPM', 'SUN', 'GIF',
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the latter two for more than 4 GB
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Return width and height.
+
+    Args:
+        file: Of the picture.
+        name: Of it, for the message.
 
     Raises:
         OSError: The file cannot be read.
         PredictionError: It does not say, or is no picture.
     """
-    with path.open('rb') as file:
-        start = file.read(16)
-        file.seek(0)
-        try:
-            size = _tiff_size(file) if start[:4] in _TIFF else _size(file, start)
-        except Exception as error:  # each format has its own
-            raise PredictionError(f'{path} ({path.stat().st_size:,} bytes) is no '
-                                  'picture, or it is damaged: its header cannot be '
-                                  f'read ({first_line(error)}).') from error
+    start, length = file.read(16), file.seek(0, os.SEEK_END)
+    file.seek(0)
+    try:
+        size = _tiff_size(file) if start[:4] in _TIFF else _size(file, start)
+    except Exception as error:  # each format has its own
+        raise PredictionError(f'{name} ({length:,} bytes) is no picture, or it is '
+                              'damaged: its header cannot be read '
+                              f'({first_line(error)}).') from error
     if size is None:
         raise PredictionError(
-            f'{path} ({path.stat().st_size:,} bytes) is no picture that OpenCV reads, '
-            'or it is damaged, or its format does not say how large it is before it '
-            'is read. Save it as .png, or lift the limit: --max-pixels 0, in Python '
+            f'{name} ({length:,} bytes) is no picture that OpenCV reads, or it is '
+            'damaged, or its format does not say how large it is before it is read. '
+            'Save it as .png, or lift the limit: --max-pixels 0, in Python '
             'max_pixels=None.')
     return size
 

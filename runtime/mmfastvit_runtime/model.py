@@ -219,7 +219,8 @@ def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedM
     Args:
         path: The file, ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pte``.
         max_pixels: Of :class:`ExportedModel`.
-        options: ``threads``, and for ONNX Runtime ``providers``.
+        options: ``threads``; and for ONNX Runtime ``device`` (cpu, cuda, tensorrt,
+            coreml, directml), or ``providers`` by their own names.
 
     Raises:
         PredictionError: The file is missing, damaged, or none of ours.

@@ -1,5 +1,7 @@
 """Pictures: read as the toolboxes read them, and written."""
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -28,15 +30,40 @@ def read_picture(path: str, max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
     try:
         if not path.is_file():
             raise PredictionError(f'There is no picture {path}.')
-        if max_pixels is not None:
-            check_pixels(f'{path} has', *picture_size(path), max_pixels)
-        content = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except (OSError, cv2.error) as error:
+        with path.open('rb') as file:
+            return _read(file, str(path), max_pixels)
+    except OSError as error:
         raise PredictionError(f'{path} cannot be read as a picture: '
                               f'{first_line(error)}') from error
+
+
+def decode_picture(content: bytes, name: str = 'the picture',
+                   max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8, BGR, of what a file holds.
+
+    Args:
+        content: Of the file.
+        name: Of the picture, for the message.
+        max_pixels: Of :func:`read_picture`.
+
+    Raises:
+        PredictionError: It cannot be read, or is too large.
+    """
+    return _read(io.BytesIO(content), name, max_pixels)
+
+
+def _read(file: BinaryIO, name: str, max_pixels: int | None) -> np.ndarray:
+    if max_pixels is not None:
+        check_pixels(f'{name} has', *picture_size(file, name), max_pixels)
+        file.seek(0)
+    content = np.frombuffer(file.read(), np.uint8)
+    try:
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error as error:
+        raise PredictionError(f'{name} cannot be read as a picture: '
+                              f'{first_line(error)}') from error
     if picture is None:
-        raise PredictionError(f'{path} ({content.size:,} bytes) is no picture that '
+        raise PredictionError(f'{name} ({content.size:,} bytes) is no picture that '
                               'OpenCV reads, or it is damaged.')
     return picture
 

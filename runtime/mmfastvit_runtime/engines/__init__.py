@@ -41,6 +41,11 @@ def open_file(path: str, **options) -> Engine:
         raise PredictionError(f'threads={options["threads"]}: give 1 or more, or leave '
                               'it out.')
     kind, library = ENGINES[path.suffix]
+    if kind is not OnnxRuntime:
+        device = options.pop('device', 'cpu')
+        if device != 'cpu':
+            raise PredictionError(f'device={device} is for .onnx, which ONNX Runtime '
+                                  f'computes; {path} runs on the CPU.')
     try:
         path.open('rb').close()
     except OSError as error:

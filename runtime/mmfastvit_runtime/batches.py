@@ -1,0 +1,115 @@
+"""Predictions for tables of pictures, as engines for clusters hand them out."""
+from typing import Any
+
+import numpy as np
+
+from .errors import PredictionError
+from .limits import MAX_PIXELS
+from .model import load
+from .pictures import decode_picture
+from .stream import FAILURES, Found, predict_stream
+
+Columns = dict[str, Any]  # by name, a value for each row
+
+
+class BatchPredictor:
+    """A model for ``map_batches`` of Ray Data, opened once in each worker.
+
+    It needs no Ray: a batch is a dict of columns.
+
+    Args:
+        model: A file that ``tools/export.py`` wrote, which every worker can read.
+        batch_size: How many pictures of one size run together.
+        max_pixels: How many a picture may have; None allows all.
+        options: Of :func:`mmfastvit_runtime.load`.
+
+    Raises:
+        PredictionError: The file cannot be opened, or gives feature maps.
+
+    Example:
+        >>> pictures = ray.data.read_binary_files('photos', include_paths=True)
+        >>> found = pictures.map_batches(
+        ...     BatchPredictor, fn_constructor_kwargs=dict(model='model.onnx'),
+        ...     batch_size=64, concurrency=4)
+        >>> found.write_parquet('found')
+    """
+
+    def __init__(self, model: str, batch_size: int = 8,
+                 max_pixels: int | None = MAX_PIXELS, **options: Any):
+        self.model = load(model, max_pixels, **options)
+        self.batch_size = batch_size
+        metadata = self.model.metadata
+        if metadata['task'] == 'features' and metadata['outputs'] != ['embedding']:
+            raise PredictionError('Feature maps are too large for a table: export the '
+                                  'whole model, or an image encoder.')
+
+    def __call__(self, batch: Columns) -> Columns:
+        """Predict for the pictures of some rows.
+
+        Args:
+            batch: ``bytes``, what the pictures' files hold, and perhaps ``path``.
+
+        Returns:
+            ``path``; ``error``, empty where there is none; of a detector ``boxes``
+            (left, top, right, bottom in pixels), ``scores``, ``labels`` and
+            ``category``; of a classifier the best ``label``, its ``category`` and
+            ``score``; of a segmentor ``labels``, ``category`` and ``shares`` of the
+            picture; of an image encoder the ``embedding``. Masks and label maps are too
+            large for a table: left out.
+        """
+        contents = list(batch['bytes'])
+        paths = [str(path) for path in batch.get('path', range(len(contents)))]
+
+        def read(i: int) -> np.ndarray:
+            return decode_picture(contents[i], paths[i], self.model.max_pixels)
+
+        stream = predict_stream(self.model, range(len(contents)), read, self.batch_size)
+        rows = [self._row(found) for found in stream]
+        return {'path': paths, **{name: [row[name] for row in rows]
+                                  for name in (rows[0] if rows else ())}}
+
+    def _row(self, found: Found[int]) -> dict[str, Any]:
+        task = self.model.metadata['task']
+        columns = dict(_COLUMNS[task])
+        error, prediction = found.error, found.prediction
+        if error is None:
+            try:
+                columns |= _FILL[task](prediction)
+            except FAILURES as failure:
+                error = failure
+        return {**columns, 'error': '' if error is None else str(error)}
+
+
+def _detection(found: Any) -> dict[str, Any]:
+    kept = found.finite()
+    labels = found['labels'][kept].tolist()
+    return dict(boxes=found['boxes'][kept].tolist(), labels=labels,
+                scores=found['scores'][kept].tolist(),
+                category=[found.name(label) for label in labels])
+
+
+def _classification(found: Any) -> dict[str, Any]:
+    scores = np.where(found.finite(), found['scores'], -np.inf)
+    best = int(scores.argmax())
+    return dict(label=best, category=found.name(best), score=float(scores[best]))
+
+
+def _segmentation(found: Any) -> dict[str, Any]:
+    labels, counts = np.unique(found['labels'], return_counts=True)
+    labels = labels.tolist()
+    return dict(labels=labels, category=[found.name(label) for label in labels],
+                shares=(counts / found['labels'].size).tolist())
+
+
+def _embedding(found: Any) -> dict[str, Any]:
+    return dict(embedding=found['embedding'].tolist())
+
+
+_FILL = {'detection': _detection, 'classification': _classification,
+         'segmentation': _segmentation, 'features': _embedding}
+# What a row has whose picture could not be done.
+_COLUMNS: dict[str, dict[str, Any]] = {
+    'detection': dict(boxes=[], scores=[], labels=[], category=[]),
+    'classification': dict(label=-1, category='', score=0.),
+    'segmentation': dict(labels=[], category=[], shares=[]),
+    'features': dict(embedding=[])}
