@@ -13,12 +13,13 @@ from tiny_detectors import CASES, Graph, tiny_detector
 from helpers import shapes_case
 from mmfastvit import ArgumentError
 from mmfastvit.export import Options, export
+from mmfastvit.export.export import SIDES
 from mmfastvit.export.formats import FORMATS, format_of
 from mmfastvit.export.models import exportable
 from mmfastvit.export.network import Network
 from mmfastvit.export.verification import verify
 from mmfastvit_runtime import PredictionError, load
-from mmfastvit_runtime.engines import WholeModel
+from mmfastvit_runtime.engines import ENGINES, WholeModel
 from mmfastvit_runtime.heads import are_heads, select
 from mmfastvit_runtime.model import ExportedModel
 
@@ -110,8 +111,10 @@ def test_detectors_of_mmdetection(name, kind, tmp_path):
     needs(kind)
     model, network, metadata = case(name)
     out = tmp_path / f'model{FORMATS[kind].suffix}'
+    if FORMATS[kind].is_bounded:
+        metadata['sides'] = SIDES
     FORMATS[kind].write(network, torch.zeros(1, 3, 256, 256), out, metadata)
-    rows = verify(model, load(str(out)), pictures())
+    rows = verify(model, ExportedModel(FORMATS[kind].open(out)), pictures())
     assert all(row.passed and row.compared >= 5 for row in rows), rows
 
 
@@ -120,7 +123,7 @@ def test_what_a_margin_of_colour_does(kind, written):
     """RetinaNet pads to multiples of 32; odd sizes equal the toolbox's."""
     out, report = written('retinanet', kind)
     assert report.metadata['pad_divisor'] == 32
-    model = load(str(out))
+    model = ExportedModel(FORMATS[kind].open(out))
     found = model.run(np.full((1, 3, 61, 75), 90, np.uint8))
     assert found['boxes'].shape[2] == 4 and found['count'].shape == (1, )
 
@@ -129,6 +132,7 @@ def test_what_a_margin_of_colour_does(kind, written):
 def test_pictures_are_drawn(kind, written, tmp_path, monkeypatch, capsys):
     from mmfastvit_runtime import command
     out, _ = written('retinanet', kind)
+    pytest.importorskip(ENGINES[out.suffix][1])
     picture = np.random.RandomState(0).randint(0, 256, (50, 70, 3), np.uint8)
     cv2.imwrite(str(tmp_path / 'photo.png'), picture)
     monkeypatch.setattr('sys.argv', [
@@ -160,6 +164,22 @@ def test_damaged_files_of_ncnn(written, tmp_path):
         (tmp_path / parts[2].name).write_text(content)
         with pytest.raises(PredictionError, match='no metadata of'):
             load(str(tmp_path / out.name))
+
+
+@pytest.mark.slow
+def test_damaged_files_of_executorch(written, tmp_path):
+    """Its own reader would run whatever they hold."""
+    out, _ = written('classifier', 'executorch')
+    content = out.read_bytes()
+    for damaged, says in ((content[:len(content) // 2], 'holds no metadata'),
+                          (b'', 'holds no metadata'),
+                          (b'x' + content[1:], 'its program is not the one')):
+        (tmp_path / 'model.pte').write_bytes(damaged)
+        with pytest.raises(PredictionError, match=says):
+            FORMATS['executorch'].open(tmp_path / 'model.pte')
+    model = ExportedModel(FORMATS['executorch'].open(out))
+    with pytest.raises(PredictionError, match='multiples of 32 from 64 to 1344'):
+        model.run(np.zeros((1, 3, 64, 70), np.uint8))
 
 
 def copy_to(parts, folder):

@@ -52,7 +52,8 @@ def _integrated(head: nn.Module, priors: Tensor, numbers: Tensor, size: Size,
                 stride: int) -> Tensor:
     """GFL: each distance is the mean of a distribution (equation 4)."""
     numbers = numbers.reshape(*numbers.shape[:2], 4, -1).softmax(3)
-    distances = numbers @ head.integral.project * stride
+    # A product with a vector, and then with the stride, is more than OpenVINO fuses.
+    distances = (numbers * head.integral.project).sum(3) * stride
     centres = (priors[..., :2] + priors[..., 2:]) / 2
     return decode(head.bbox_coder, centres, distances, size)
 
