@@ -109,7 +109,17 @@ class _Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W), prepared, to logits (B, classes, H, W)."""
         with functions_that_export():
-            return self.segmentor.encode_decode(x, [dict(img_shape=x.shape[2:])])
+            return self.segmentor.encode_decode(x, [dict(img_shape=_Size(x.shape[2:]))])
+
+
+class _Size(tuple):
+    """Height and width that are still numbers of the graph after a deep copy.
+
+    Mask2Former's head makes one of what it is told of pictures.
+    """
+
+    def __deepcopy__(self, memo: dict) -> '_Size':
+        return self
 
 
 def _check_methods(module: nn.Module, known: dict[str, tuple[str, ...]]) -> None:
