@@ -132,15 +132,15 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     graph = module
     if kind.is_mobile:
         graph = Network(module)
-        metadata['network'] = graph.settings
+        metadata |= dict(network=graph.settings,
+                         layout='(1, 3, H, W) float32, BGR, 0 to 255')
     if kind.is_bounded and options.size is None:
         metadata['sides'] = dict(SIDES)
     dataset = _test_data(runner)
     ids = getattr(dataset, 'cat_ids', None)  # of COCO's layout: the labels' own
     if ids and len(ids) == len(metadata['classes']):
         metadata['category_ids'] = list(ids)
-    pictures = _pictures(dataset, options.size,
-                         SIDES['divisor'] if metadata.get('sides') else 1)
+    pictures = _pictures(dataset, options.size, metadata.get('sides'))
     if is_floating(metadata['resize']):
         pictures = [picture.float() for picture in pictures]
     example = pictures[0].repeat(batch or RECORDED, 1, 1, 1)
@@ -250,8 +250,8 @@ def _test_data(runner: Runner) -> Dataset | None:
     return runner.test_dataloader.dataset
 
 
-def _pictures(dataset: Dataset | None, size: tuple[int, int] | None, step: int
-              ) -> list[Tensor]:
+def _pictures(dataset: Dataset | None, size: tuple[int, int] | None,
+              sides: dict[str, int] | None) -> list[Tensor]:
     """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
 
     Of the test data set, or without one, generated.
@@ -259,7 +259,7 @@ def _pictures(dataset: Dataset | None, size: tuple[int, int] | None, step: int
     Args:
         dataset: The test data set, or None.
         size: Height and width, if only one is allowed.
-        step: What sides have to be multiples of.
+        sides: Bounds of height and width, and what they have to be multiples of.
     """
     count = 0 if dataset is None else min(2, len(dataset))
     pictures = [dataset[i]['inputs'] for i in range(count)]
@@ -270,10 +270,17 @@ def _pictures(dataset: Dataset | None, size: tuple[int, int] | None, step: int
     first, last = pictures[0], pictures[-1]
     other = [_other_side(side, share) for side, share in
              zip(last.shape[1:], (0.8, 0.7))]
-    sizes = [size] * 2 if size else [
-        [max(step, side // step * step) for side in sides]
-        for sides in (first.shape[1:], other)]
-    return [_resize(first, sizes[0]), _resize(last, sizes[1])]
+    one = tuple(first.shape[1:])
+    if sides:
+        one, other = ([_within(side, **sides) for side in pair]
+                      for pair in (one, other))
+        if one == other:
+            other = [_within(side // 2, **sides) for side in one]
+    return [_resize(first, size or one), _resize(last, size or other)]
+
+
+def _within(side: int, divisor: int, least: int, most: int) -> int:
+    return min(max(side // divisor * divisor, least), most)
 
 
 def _other_side(side: int, share: float) -> int:

@@ -1,6 +1,6 @@
 """Exported files at work, without PyTorch and OpenMMLab.
 
-Needs numpy, OpenCV, the library of the file (ONNX Runtime or OpenVINO) and, for
+Needs numpy, OpenCV, the library of the file (ONNX Runtime for one) and, for
 models whose pictures Pillow resizes, that.
 
 Example:

@@ -21,6 +21,7 @@ class BatchPredictor:
         model: A file that ``tools/export.py`` wrote, which every worker can read.
         batch_size: How many pictures of one size run together.
         max_pixels: How many a picture may have; None allows all.
+        workers: Threads that decode pictures.
         options: Of :func:`mmfastvit_runtime.load`.
 
     Raises:
@@ -35,7 +36,9 @@ class BatchPredictor:
     """
 
     def __init__(self, model: str, batch_size: int = 8,
-                 max_pixels: int | None = MAX_PIXELS, **options: Any):
+                 max_pixels: int | None = MAX_PIXELS, workers: int = 2,
+                 **options: Any):
+        self.workers = workers
         self.model = load(model, max_pixels, **options)
         self.batch_size = batch_size
         metadata = self.model.metadata
@@ -63,7 +66,8 @@ class BatchPredictor:
         def read(i: int) -> np.ndarray:
             return decode_picture(contents[i], paths[i], self.model.max_pixels)
 
-        stream = predict_stream(self.model, range(len(contents)), read, self.batch_size)
+        stream = predict_stream(self.model, range(len(contents)), read, self.batch_size,
+                                self.workers)
         rows = [self._row(found) for found in stream]
         return {'path': paths, **{name: [row[name] for row in rows]
                                   for name in (rows[0] if rows else ())}}
@@ -89,6 +93,8 @@ def _detection(found: Any) -> dict[str, Any]:
 
 
 def _classification(found: Any) -> dict[str, Any]:
+    if not found.finite().any():
+        raise PredictionError('All of its scores are NaN or infinite.')
     scores = np.where(found.finite(), found['scores'], -np.inf)
     best = int(scores.argmax())
     return dict(label=best, category=found.name(best), score=float(scores[best]))

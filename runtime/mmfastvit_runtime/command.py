@@ -40,8 +40,8 @@ def main() -> None:
         if args.traceback:
             raise
         print('\ninterrupted: drawings that are finished are kept, and no other file '
-              'was written. Of a folder or a list, the same command goes on where this '
-              'one was stopped.', file=sys.stderr)
+              'was written. Where a folder or a list is drawn or written, the same '
+              'command goes on where this one was stopped.', file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Python would complain when it closes the console.
@@ -52,8 +52,8 @@ def main() -> None:
             raise
         sys.exit(f'error: {paragraph(error)}')
     if failed:
-        sys.exit(f'error: {failed} of the pictures could not be done, see above; the '
-                 'others are.')
+        sys.exit(f'error: {failed} of the pictures could not be done, see above; all '
+                 'others were.')
 
 
 def _parse() -> argparse.Namespace:
@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
                         'for a picture, a folder for a folder, an .mp4 for a video')
     parser.add_argument('--json', metavar='OUT.json', help='write COCO results')
     parser.add_argument('--parquet', metavar='OUT.parquet',
-                        help='write them as a table')
+                        help='write the same results as a Parquet table')
     parser.add_argument('--batch', type=_positive, default=8, metavar='N',
                         help='pictures of one size that run together (default: 8)')
     parser.add_argument('--score-threshold', type=_number, default=0.3,
@@ -74,7 +74,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu',
                         help='of .onnx: cpu (default), cuda, tensorrt, coreml or '
                         'directml, with the onnxruntime that has it')
-    parser.add_argument('--threads', type=_count, help='of the runtime')
+    parser.add_argument('--threads', type=_count,
+                        help='how many threads the model may use')
     parser.add_argument('--max-pixels', type=_count, default=MAX_PIXELS, metavar='N',
                         help='of a picture, as it is and resized for the model; 0 '
                         f'allows all (default: {MAX_PIXELS})')
@@ -132,22 +133,25 @@ def predict(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         unfinished = {kind: stack.enter_context(whole_file(path))
                       for kind, path in tables.items()}
+        results: list[Result] = []
+        failed = 0
         if many:
             journal = Journal(many[0], describe_run(
-                model_path, map(str, paths), score_threshold=args.score_threshold,
+                _parts(model_path), map(str, paths),
+                score_threshold=args.score_threshold, max_pixels=args.max_pixels,
                 targets=sorted(map(str, many))))
             failed = _predict_many(model, paths, drawn, journal, args)
-            results = journal.results()
+        elif video:
+            predict_video(model, source, out, results if tables else None,
+                          args.score_threshold, args.batch)
         else:
-            results, failed = [], 0
-            if video:
-                predict_video(model, source, out, results if tables else None,
-                              args.score_threshold, args.batch)
-            else:
-                failed = _predict_few(model, paths, drawn, results, args)
-        results = list(results) if len(tables) > 1 else results
+            failed = _predict_few(model, paths, drawn, results, args)
         for kind, path in unfinished.items():
-            WRITERS[kind](results, path)
+            try:
+                WRITERS[kind](journal.results() if many else results, path)
+            except OSError as error:
+                raise PredictionError(f'{tables[kind]} cannot be written: '
+                                      f'{error.strerror or error}.') from error
     if many:
         journal.remove()
     return failed
@@ -172,19 +176,22 @@ def _predict_many(model: ExportedModel, paths: list[Path], drawn: list[Path],
     if journal.done:
         tqdm.write(f'{len(journal.done):,} of {len(paths):,} pictures are done, says '
                    f'{journal.folder}: going on.', file=sys.stderr)
+    failed = 0
     try:
-        for _ in predict_pictures(model, paths, drawn, bool(args.json or args.parquet),
-                                  journal, args.score_threshold, args.batch):
-            pass
+        for done in predict_pictures(
+                model, paths, drawn, bool(args.json or args.parquet), journal,
+                args.score_threshold, args.batch):
+            failed += done.error is not None
     finally:
         journal.keep()
-    return len(journal.failed)
+    return failed
 
 
 def _parts(model: Path) -> list[Path]:
     """Return the files that an exported model is or may have beside it."""
+    beside = [model.with_suffix('.json')] if model.suffix == '.param' else []
     return [model, model.with_suffix('.bin'), model.with_suffix('.onnx.data'),
-            Path(f'{model}.data'), Path(f'{model}.json')]
+            Path(f'{model}.data'), Path(f'{model}.json'), *beside]
 
 
 def _place(out: Path, source: Path, alone: bool, video: bool) -> Path:

@@ -29,9 +29,13 @@ def report(error: Exception, name: str) -> None:
     tqdm.write(f'error: {place}{text}', file=sys.stderr)
 
 
-def warn_of_numbers(found: Prediction, name: str) -> None:
+def unusable(found: Prediction) -> int:
+    """Return how many results are left out since they hold NaN or infinity."""
+    return int((~found.finite()).sum()) if 'scores' in found else 0
+
+
+def warn_of_numbers(count: int, name: str) -> None:
     """Say how much was left out since it is NaN or infinite."""
-    count = int((~found.finite()).sum()) if 'scores' in found else 0
     if count:
         tqdm.write(f'warning: {name}: {count} results hold NaN or infinity; they are '
                    'neither drawn nor written.', file=sys.stderr)

@@ -1,19 +1,20 @@
-"""Pictures of a folder or a list: predicted, drawn, written down, gone on with."""
+"""Pictures of a folder or a list: predicted, drawn, written down, resumed."""
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .coco import Result, to_results
-from .console import report, say, warn_of_numbers
+from .console import report, say, unusable, warn_of_numbers
 from .drawing import describe, draw
 from .files import whole_file
 from .journal import Journal
 from .model import ExportedModel
 from .pictures import encode_picture, read_picture
 from .sources import image_ids
-from .stream import BATCHES, FAILURES, Found, in_order, predict_stream
+from .stream import FAILURES, Found, in_order, predict_stream
 
 
 @dataclass
@@ -21,16 +22,20 @@ class Done:
     """One picture, ready to be written.
 
     Attributes:
-        found: What became of it.
+        index: Of the picture.
         drawing: What its drawing's file would hold; None without one.
         results: COCO's.
+        lines: What is said of it.
+        unusable: How many results hold NaN or infinity.
         error: Why it could not be done.
     """
 
-    found: Found[int]
-    drawing: bytes | None
-    results: list[Result]
-    error: Exception | None
+    index: int
+    drawing: bytes | None = None
+    results: list[Result] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    unusable: int = 0
+    error: Exception | None = None
 
 
 def predict_pictures(model: ExportedModel, paths: Sequence[Path],
@@ -52,34 +57,37 @@ def predict_pictures(model: ExportedModel, paths: Sequence[Path],
             if journal is None or str(path) not in journal.done]
 
     def finish(found: Found[int]) -> Done:
-        i, drawing, results, error = found.source, None, [], found.error
+        """Return what is written, so that pictures and masks can go."""
+        i, prediction = found.source, found.prediction
+        done = Done(i, error=found.error)
         try:
-            if error is None and drawn:
-                drawing = encode_picture(drawn[i], draw(
-                    found.picture, found.prediction, score_threshold))
-            if error is None and has_results:
-                results = to_results(found.prediction, ids[i], paths[i].name)
+            if done.error is None:
+                if drawn:
+                    done.drawing = encode_picture(drawn[i], draw(
+                        found.picture, prediction, score_threshold))
+                if has_results:
+                    done.results = to_results(prediction, ids[i], paths[i].name)
+                done.lines = describe(prediction, score_threshold)
+                done.unusable = unusable(prediction)
         except FAILURES as failure:
-            error = failure
-        return Done(found, drawing, results, error)
+            done = Done(i, error=failure)
+        return done
 
     stream = predict_stream(model, todo, lambda i: read_picture(
         paths[i], model.max_pixels), batch_size)
     bar = tqdm(total=len(paths), initial=len(paths) - len(todo),
                disable=True if len(paths) == 1 else None)
     with bar:
-        for done in in_order(finish, stream, BATCHES * batch_size):
-            path = paths[done.found.source]
-            if done.drawing is not None and done.error is None:
-                with whole_file(drawn[done.found.source]) as unfinished:
+        for done in in_order(finish, stream, os.cpu_count):
+            path = paths[done.index]
+            if done.drawing is not None:
+                with whole_file(drawn[done.index]) as unfinished:
                     unfinished.write_bytes(done.drawing)
             if journal is not None:
                 journal.add(str(path), done.results, done.error is not None)
-            if done.error is None:
-                say(describe(done.found.prediction, score_threshold),
-                    '' if len(paths) == 1 else f'{path.name}: ')
-                warn_of_numbers(done.found.prediction, path.name)
-            elif len(paths) > 1:
+            say(done.lines, '' if len(paths) == 1 else f'{path.name}: ')
+            warn_of_numbers(done.unusable, path.name)
+            if done.error is not None and (journal is not None or len(paths) > 1):
                 report(done.error, str(path))
             bar.update()
             yield done

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .errors import PredictionError
 from .limits import MAX_OBJECTS, MAX_SIDE
 from .prediction import Arrays
 
@@ -67,6 +68,11 @@ def _objects(by_level: list[list[np.ndarray]], heads: Heads, size: Size
 def _candidates(level: int, maps: list[np.ndarray], heads: Heads
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return boxes (N, 4), scores (N,) and labels (N,) of a level above threshold."""
+    count = len(heads['priors'][level])
+    if any(x.shape[0] % count or x.shape[1:] != maps[0].shape[1:] for x in maps):
+        raise PredictionError(
+            f'The file is damaged: of level {level}, its maps have the shapes '
+            f'{[x.shape for x in maps]} for {count} priors. Export the model again.')
     priors = _priors(level, maps[0].shape[1:], heads)
     said = _rows(maps[0], len(priors))
     scores = ACTIVATIONS[heads['activation']](said)
@@ -153,6 +159,11 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, heads: 
     """Return which of boxes (N, 4) non-maximum suppression leaves, the best first."""
     if not len(boxes):
         return np.zeros(0, np.int64)
+    if len(boxes) > MAX_OBJECTS:
+        raise PredictionError(
+            f'The picture has {len(boxes):,} candidates above the threshold; allowed '
+            f'are {MAX_OBJECTS:,}. Export the model with test_cfg.nms_pre, or with a '
+            'higher test_cfg.score_thr.')
     # Moved so far, a class to the right, boxes of two classes do not overlap.
     moved = boxes.astype(np.float64)
     if not heads['class_agnostic']:

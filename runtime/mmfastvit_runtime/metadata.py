@@ -17,12 +17,14 @@ TASKS = {'detection': ('boxes', 'scores', 'labels'), 'features': (),
          'segmentation': ('labels', 'logits'), 'classification': ('scores', )}
 
 
-def parse(path: Path, text: str | None) -> dict[str, Any]:
+def parse(path: Path, text: str | None, needs_network: bool = False
+          ) -> dict[str, Any]:
     """Return a file's metadata.
 
     Args:
         path: Of the file, for the message.
         text: JSON, or None where the file has none.
+        needs_network: Whether its format holds the network alone.
 
     Raises:
         PredictionError: There is none, or it does not say what it has to.
@@ -56,9 +58,13 @@ def parse(path: Path, text: str | None) -> dict[str, Any]:
         raise _damaged(path, f'slide={_short(metadata["slide"])} of a '
                        f'{metadata["task"]}; allowed: of a segmentation')
     network = metadata.get('network')
-    if network and metadata['task'] == 'detection' and not network.get('heads') and (
-            not set(TASKS['detection']) <= set(network['outputs'])):
-        raise _damaged(path, 'network gives no boxes, and heads are missing')
+    if network is None and needs_network:
+        raise _damaged(path, 'network is missing')
+    if network is not None and not network.get('heads'):
+        wanted = {'segmentation': ['logits']}.get(metadata['task'], metadata['outputs'])
+        if network['outputs'] != wanted:
+            raise _damaged(path, f'network gives {_short(network["outputs"])}, '
+                           f'expected: {_short(wanted)}')
     if metadata['task'] == 'detection':
         for name in ('score_threshold', *(
                 ['mask_threshold'] if 'masks' in metadata['outputs'] else [])):
@@ -203,7 +209,8 @@ _FIELDS = {
     'resize': (_are_steps, f'a list of steps of {", ".join(STEPS)}, with all of their '
                'arguments'),
     'category_ids': (lambda value: value is None or isinstance(value, list) and all(
-        type(item) is int for item in value), 'null, or a list of numbers'),
+        type(item) is int and abs(item) < 2**63 for item in value),
+        'null, or a list of numbers'),
     'positions': (lambda value: value is None or _are_positions(value),
                   'null, or least and strides'),
     'masks': (lambda value: value is None or value in list(DRAW), ', '.join(DRAW)),

@@ -1,4 +1,5 @@
 """Where pictures come from: a file, a folder or a video."""
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from .limits import MAX_PIXELS, check_pixels
 
 PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 LIST = '.txt'
+MAX_ID = 2**63  # which tables hold no longer
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
@@ -50,12 +52,15 @@ def _listed(source: Path) -> list[Path]:
         PredictionError: It names none, or is no text.
     """
     try:
-        lines = source.read_text(encoding='utf-8').splitlines()
+        lines = source.read_text(encoding='utf-8-sig').split('\n')
     except ValueError as error:
         raise PredictionError(f'{source} is no list of pictures: {error}.') from error
     paths = [source.parent / line.strip() for line in lines if line.strip()]
     if not paths:
         raise PredictionError(f'{source} names no picture: give a path in each line.')
+    if len(set(paths)) < len(paths):
+        twice = next(path for path, count in Counter(paths).items() if count > 1)
+        raise PredictionError(f'{source} names {twice} twice: name each picture once.')
     return paths
 
 
@@ -63,7 +68,7 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
     """Return COCO's ids: the numbers that all names are, or 1, 2, 3."""
     stems = [path.stem for path in paths]
     numbers = [int(stem) for stem in stems if stem.isdecimal()]
-    if len(set(numbers)) == len(paths):
+    if len(set(numbers)) == len(paths) and max(numbers) < MAX_ID:
         return numbers
     return list(range(1, len(paths) + 1))
 

@@ -15,7 +15,10 @@ from .prediction import Prediction
 T = TypeVar('T')
 R = TypeVar('R')
 BATCHES = 4  # in memory at a time, so that pictures of one size find each other
-PIXELS = 2**26  # of them, as they were read; a larger picture comes alone
+# Of pictures that are read ahead, and of what is found in a window of them, masks
+# included. One picture alone may take more.
+BYTES = 2**29
+OBJECTS = 100  # with masks, in a picture, where the model's file does not say
 FAILURES = PredictionError, MemoryError  # of one picture, which end nothing
 
 
@@ -46,7 +49,8 @@ def predict_stream(model: ExportedModel, sources: Iterable[T],
     Args:
         model: From :func:`mmfastvit_runtime.load`.
         sources: Of the pictures, of which some are asked for ahead.
-        read: Returns a picture (H, W, 3) uint8, BGR, of a source; runs in threads.
+        read: Returns a picture (H, W, 3) uint8, BGR, of a source, or raises
+            PredictionError; runs in threads. Other errors end the stream.
         batch_size: How many pictures of one size the model takes at a time.
         workers: Threads that read; None takes one for each core.
 
@@ -61,25 +65,42 @@ def predict_stream(model: ExportedModel, sources: Iterable[T],
         except FAILURES as error:
             return Found(source, error=error), None
 
+    # Of the pictures that came last, by which those to come are judged.
+    sizes: deque[int] = deque(maxlen=8 * BATCHES * batch_size)
+
+    def count() -> int:
+        return min(BATCHES * batch_size, BYTES // max(sizes, default=BYTES))
+
+    masks = _masks(model)
     window: list[tuple[Found[T], Resized | None]] = []
-    pixels = 0
-    for one, resized in in_order(prepare, sources, BATCHES * batch_size, workers):
+    taken = 0
+    for one, resized in in_order(prepare, sources, count, workers):
         window.append((one, resized))
-        pixels += one.picture.size // 3 if one.picture is not None else 0
-        if len(window) >= BATCHES * batch_size or pixels >= PIXELS:
+        if one.picture is not None:
+            sizes.append(one.picture.size)
+            taken += one.picture.size + masks * one.picture.size // 3
+        if len(window) >= BATCHES * batch_size or taken >= BYTES:
             yield from _predicted(model, window, batch_size)
-            window, pixels = [], 0
+            window, taken = [], 0
     yield from _predicted(model, window, batch_size)
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], count: int,
-             workers: int | None = None) -> Iterator[R]:
+def _masks(model: ExportedModel) -> int:
+    """Return how many masks a picture may have, a byte for each pixel each."""
+    if 'masks' not in model.metadata['outputs']:
+        return 0
+    most = model.metadata.get('max_detections')
+    return most if isinstance(most, int) and most > 0 else OBJECTS
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T],
+             count: Callable[[], int], workers: int | None = None) -> Iterator[R]:
     """Yield what a function returns for items, in their order, from threads.
 
     Args:
         function: Of one item.
-        items: Of which ``count`` are taken ahead.
-        count: How many are at work, or done and waiting, at a time.
+        items: Taken ahead, as far as ``count`` allows.
+        count: Says how many may be at work, or done and waiting; at least one is.
         workers: Threads; None takes one for each core.
     """
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -87,7 +108,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], count: int,
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= count:
+                while waiting and len(waiting) >= count():
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -22,7 +22,7 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
         path: A file that is not in its place yet.
 
     Raises:
-        PredictionError: pyarrow is missing.
+        PredictionError: pyarrow is missing, or a number is larger than a table holds.
     """
     pyarrow, parquet = import_pyarrow()
     schema = pyarrow.schema([
@@ -34,7 +34,19 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
     rest = iter(results)
     with parquet.ParquetWriter(path, schema) as writer:
         while rows := list(islice(rest, ROWS)):
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            rows = [{**row, **{name: _text(row[name]) for name in
+                               ('file_name', 'category')}} for row in rows]
+            try:
+                table = pyarrow.Table.from_pylist(rows, schema)
+            except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+                raise PredictionError(f'These results are no table: {error}. Write '
+                                      '--json.') from error
+            writer.write_table(table)
+
+
+def _text(name: str) -> str:
+    """Return a name without what is no letter, of disks that know other bytes."""
+    return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def import_pyarrow() -> tuple:

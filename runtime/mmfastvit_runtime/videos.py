@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .coco import Result, to_results
-from .console import say, warn_of_numbers
+from .console import say, unusable, warn_of_numbers
 from .drawing import describe, draw
 from .errors import PredictionError
 from .files import library_name, whole_file
@@ -46,7 +46,7 @@ def predict_video(model: ExportedModel, source: Path, out: Path | None,
             if results is not None:
                 results += to_results(one.prediction, i, source.name)
             say(describe(one.prediction, score_threshold), f'{i}: ')
-            warn_of_numbers(one.prediction, f'frame {i}')
+            warn_of_numbers(unusable(one.prediction), f'frame {i}')
             count += 1
     if count < video.count:
         print(f'warning: {source} says that it has {video.count} frames, but only '

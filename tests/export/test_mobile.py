@@ -12,6 +12,8 @@ from tiny_detectors import CASES, Graph, tiny_detector
 
 from helpers import shapes_case
 from mmfastvit import ArgumentError
+from mmfastvit.checkpoints.whole_model import load_weights
+from mmfastvit.engine.runner import build_runner
 from mmfastvit.export import Options, export
 from mmfastvit.export.export import SIDES
 from mmfastvit.export.formats import FORMATS, format_of
@@ -119,13 +121,17 @@ def test_detectors_of_mmdetection(name, kind, tmp_path):
 
 
 @pytest.mark.parametrize('kind', MOBILE)
-def test_what_a_margin_of_colour_does(kind, written):
+def test_what_a_margin_of_colour_does(kind, written, shapes, tmp_path):
     """RetinaNet pads to multiples of 32; odd sizes equal the toolbox's."""
     out, report = written('retinanet', kind)
     assert report.metadata['pad_divisor'] == 32
-    model = ExportedModel(FORMATS[kind].open(out))
-    found = model.run(np.full((1, 3, 61, 75), 90, np.uint8))
-    assert found['boxes'].shape[2] == 4 and found['count'].shape == (1, )
+    cfg, checkpoint = shapes_case('retinanet', shapes, tmp_path)
+    model = build_runner(cfg, keep_log=False).model.eval()
+    load_weights(model, str(checkpoint))
+    DefaultScope._instance_dict.clear()
+    rows = verify(model, ExportedModel(FORMATS[kind].open(out)),
+                  pictures([(61, 75), (99, 130)]))
+    assert all(row.passed and row.compared for row in rows), rows
 
 
 @pytest.mark.parametrize('kind', MOBILE)

@@ -3,6 +3,7 @@
 Importing torch takes seconds, so that this process imports all, and forks for each
 input: a child's memory, registries and faults are its own.
 """
+import gc
 import importlib
 import json
 import os
@@ -65,6 +66,7 @@ def run(kind: Kind, name: str, seed: int, indices: range, folder: Path,
     Raises:
         BrokenAdversary: An input cannot be made.
     """
+    gc.collect()  # what a child would free would hide what it takes
     torch.set_num_threads(1)  # threads would not survive a fork
     cv2.setNumThreads(0)
     good = folder / 'good'

@@ -13,7 +13,7 @@ from tiny_models import metadata, objects, write_model  # noqa: E402
 from mmfastvit_runtime import PredictionError, describe, draw, load  # noqa: E402
 from mmfastvit_runtime.coco import to_results  # noqa: E402
 
-VARIANTS = 125  # of each task
+VARIANTS = 160  # of each task
 VALUES = [None, True, False, 0, 1, -1, 3, 255, 256, 2**15, 2**31, 2**63, 10**40, 0.5,
           -0.0, 1e308, float('nan'), float('inf'), '', 'x', 'x' * 5000, '\0\x1b[2J',
           'detection', 'segmentation', 'boxes', 'labels', 'short', 'pillow', 'box',

@@ -15,7 +15,12 @@ pytest.importorskip('onnxruntime')
 from test_command import COMMAND  # noqa: E402
 from tiny_models import write_model  # noqa: E402
 
-from mmfastvit_runtime import PredictionError, load, read_picture  # noqa: E402
+from mmfastvit_runtime import (  # noqa: E402
+    PredictionError,
+    load,
+    read_picture,
+    stream,
+)
 from mmfastvit_runtime.coco import dump_results  # noqa: E402
 from mmfastvit_runtime.journal import Journal, describe_run  # noqa: E402
 from mmfastvit_runtime.stream import in_order, predict_stream  # noqa: E402
@@ -80,11 +85,11 @@ def test_sources_are_asked_for_as_they_are_needed():
             taken.append(i)
             yield i
 
-    results = in_order(lambda i: i * i, sources(), 10)
+    results = in_order(lambda i: i * i, sources(), lambda: 10)
     assert next(results) == 0 and len(taken) == 10
     assert list(results) == [i * i for i in range(1, 1000)]
     with pytest.raises(ZeroDivisionError):
-        list(in_order(lambda i: 1 / i, range(3), 2))
+        list(in_order(lambda i: 1 / i, range(3), lambda: 2))
 
 
 def test_every_third_file_is_no_picture(model, folder, tmp_path, call):
@@ -113,13 +118,15 @@ def test_a_run_that_is_stopped_goes_on(model, folder, tmp_path, call):
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    kept = sum(len(json.loads(path.read_text())) for path in parts.glob('0*.json'))
-    assert 0 < kept < 1000 and not out.exists()
+    kept = sum(not entry['failed'] for path in parts.glob('0*.json')
+               for entry in json.loads(path.read_text()))
+    assert 0 < kept < 990 and not out.exists()
+    (parts / '.unfinished-1-00000001.json').write_text('[{')  # of a kill while it wrote
     done = call(*args)
     assert done.returncode == 1, done.stderr
     assert f'{kept:,} of 1,000 pictures are done' in done.stderr
-    assert '10 of the pictures' in done.stderr  # those of before count, too
-    assert len(done.stdout.splitlines()) < 1000 * 3
+    assert '10 of the pictures' in done.stderr  # which are tried again
+    assert len(done.stdout.splitlines()) == (990 - kept) * 3  # classes
     resumed = json.loads(out.read_text())
     assert not parts.exists()
     whole = tmp_path / 'whole.json'
@@ -128,14 +135,20 @@ def test_a_run_that_is_stopped_goes_on(model, folder, tmp_path, call):
 
 
 def test_a_run_of_something_else_is_refused(model, folder, tmp_path, call):
-    run = describe_run(model, ['a'], score_threshold=0.3)
+    run = describe_run([model], ['a'], score_threshold=0.3)
     journal = Journal(tmp_path / 'found.json', run)
     journal.add('a', [dict(score=1.)])
+    journal.add('b', [], failed=True)
     journal.keep()
-    assert Journal(tmp_path / 'found.json', run).done == {'a'}
-    for other in (describe_run(model, ['b'], score_threshold=0.3),
-                  describe_run(folder / '00.png', ['a'], score_threshold=0.3),
-                  describe_run(model, ['a'], score_threshold=0.4)):
+    with pytest.raises(PredictionError, match='Another process is at work'):
+        Journal(tmp_path / 'found.json', run)
+    journal._locked.close()  # as when its process ends
+    again = Journal(tmp_path / 'found.json', run)
+    assert again.done == {'a'}
+    again._locked.close()
+    for other in (describe_run([model], ['b'], score_threshold=0.3),
+                  describe_run([model, folder / '00.png'], ['a'], score_threshold=0.3),
+                  describe_run([model], ['a'], score_threshold=0.4)):
         with pytest.raises(PredictionError, match='of another run'):
             Journal(tmp_path / 'found.json', other)
     done = call(model, folder, '--json', tmp_path / 'found.json')
@@ -153,7 +166,10 @@ def test_lists_of_pictures(model, folder, tmp_path, call):
     results = json.loads((tmp_path / 'found.json').read_text())
     assert {(row['image_id'], row['file_name']) for row in results} == {
         (3, '03.png'), (0, '00.png')}
-    for content, says in ((b'', 'names no picture'), (b'\xff\xfe', 'no list')):
+    names.write_text('\ufeffphotos/00.png\r\n', encoding='utf-8')  # of Windows
+    assert call(model, names).returncode == 0
+    for content, says in ((b'', 'names no picture'), (b'\xff\xfe', 'no list'),
+                          (b'a.png\na.png', 'a.png twice')):
         names.write_bytes(content)
         done = call(model, names)
         assert done.returncode == 1 and says in done.stderr
@@ -181,3 +197,47 @@ def test_parquet_without_its_package(model, folder, tmp_path, call, monkeypatch)
 def test_results_are_written_one_by_one(results, tmp_path):
     dump_results(iter(results), tmp_path / 'found.json')
     assert json.loads((tmp_path / 'found.json').read_text()) == results
+
+
+def test_drawings_alone_go_on(model, folder, tmp_path, call, monkeypatch):
+    """Without --json, too; and into the folder that one is in."""
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    done = call(model, folder, '--out', '.')
+    assert '10 of the pictures' in done.stderr
+    assert len(list((tmp_path / 'here').iterdir())) == 20
+    assert not (tmp_path / 'here.parts').exists()
+
+
+def test_one_picture_of_a_list_says_what_is_wrong(model, folder, tmp_path, call):
+    names = tmp_path / 'names.txt'
+    names.write_text('photos/02.png')
+    for option in ((), ('--json', tmp_path / 'found.json')):
+        done = call(model, names, *option)
+        assert done.returncode == 1 and 'is no picture' in done.stderr, done.stderr
+
+
+def test_large_pictures_wait_for_each_other(model, monkeypatch):
+    """What is read ahead, and waits, is bounded in bytes."""
+    monkeypatch.setattr(stream, 'BYTES', 2**20)
+    held, most = [0], [0]
+    picture = np.zeros((264, 264, 3), np.uint8)  # a fifth of that
+
+    def read(i):
+        held[0] += 1
+        most[0] = max(most[0], held[0])
+        return picture
+
+    for _ in predict_stream(load(str(model)), range(20), read, workers=4):
+        held[0] -= 1
+    assert held == [0] and most[0] <= 12  # a window, and as many ahead
+
+
+def test_names_and_numbers_that_no_table_holds(folder, tmp_path):
+    pytest.importorskip('pyarrow')
+    from mmfastvit_runtime.tables import write_parquet
+    row = dict(image_id=1, file_name='caf\udce9.png', category_id=1, category='\ud800',
+               score=0.5)
+    write_parquet([row], tmp_path / 'odd.parquet')
+    with pytest.raises(PredictionError, match='are no table'):
+        write_parquet([dict(row, image_id=2**70)], tmp_path / 'large.parquet')

@@ -43,8 +43,8 @@ def read_appended(path: Path) -> tuple[bytes, str]:
             NotImplementedError, RuntimeError, OSError) as error:
         raise PredictionError(
             f'{path} holds no metadata of mmfastvit, or is damaged '
-            f'({first_line(error)}): it is none of tools/export.py, or not all of one. '
-            'Export the model again.') from error
+            f'({first_line(error)}): it was not written by tools/export.py, or is '
+            'incomplete. Export the model again.') from error
     program = content[:info.header_offset]
     if hashlib.sha256(program).hexdigest() != digest:
         raise PredictionError(f'{path} is damaged: its program is not the one that was '

@@ -30,7 +30,7 @@ class ExecuTorch(Engine):
             raise PredictionError('ExecuTorch takes the threads that it wants: leave '
                                   'threads out.')
         self.program, text = read_appended(path)
-        self.metadata = parse(path, text)
+        self.metadata = parse(path, text, needs_network=True)
         self.method = Runtime.get().load_program(self.program).load_method('forward')
         names = self.metadata['network']['outputs']
         said = self.method.metadata

@@ -25,7 +25,7 @@ class Ncnn(Engine):
     def __init__(self, path: Path, threads: int | None = None):
         import ncnn
         text = _metadata_beside(path)
-        self.metadata = parse(path, text)
+        self.metadata = parse(path, text, needs_network=True)
         self.net = ncnn.Net()
         for name in ('fp16_packed', 'fp16_storage', 'fp16_arithmetic', 'bf16_storage'):
             setattr(self.net.opt, f'use_{name}', False)

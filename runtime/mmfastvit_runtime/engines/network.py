@@ -6,7 +6,7 @@ operators for margins, suppression or the largest of classes.
 import numpy as np
 
 from mmfastvit_runtime.heads import select
-from mmfastvit_runtime.limits import check_sides
+from mmfastvit_runtime.limits import MAX_PIXELS, check_pixels, check_sides
 from mmfastvit_runtime.prediction import Arrays
 
 from .engine import Engine
@@ -23,24 +23,23 @@ class WholeModel(Engine):
         self.engine, self.metadata = engine, engine.metadata
 
     def run(self, pictures: np.ndarray) -> Arrays:
-        prepared = self._pad(np.asarray(pictures, np.float32))
-        check_sides(prepared.shape[2:], self.metadata)
-        parts = [self.engine.run(prepared[i:i + 1]) for i in range(len(prepared))]
+        parts = [self.engine.run(self._pad(picture)) for picture in pictures]
         found = {name: np.concatenate([part[name] for part in parts])
                  for name in parts[0]}
         return self._complete(found, pictures.shape[2:])
 
-    def _pad(self, pictures: np.ndarray) -> np.ndarray:
-        """Return pictures with the margin that the network wants, right and below."""
+    def _pad(self, picture: np.ndarray) -> np.ndarray:
+        """Return (1, 3, H', W') float32 of a picture (3, H, W), its margin added."""
         divisor = self.metadata.get('pad_divisor') or 1
-        height, width = pictures.shape[2:]
-        if not (height % divisor or width % divisor):
-            return np.ascontiguousarray(pictures)
-        padded = np.empty((*pictures.shape[:2], height + -height % divisor,
-                           width + -width % divisor), np.float32)
-        # Of which normalisation makes what the toolbox pads with.
+        height, width = picture.shape[1:]
+        size = height + -height % divisor, width + -width % divisor
+        check_sides(size, self.metadata)
+        if size != (height, width):
+            check_pixels('With its margin, the picture has', *size[::-1], MAX_PIXELS)
+        padded = np.empty((1, 3, *size), np.float32)
+        # Normalised, this colour is what the toolbox pads with.
         padded[:] = np.reshape(self.metadata['network']['margin'], (3, 1, 1))
-        padded[:, :, :height, :width] = pictures
+        padded[0, :, :height, :width] = picture
         return padded
 
     def _complete(self, found: Arrays, size: tuple[int, int]) -> Arrays:

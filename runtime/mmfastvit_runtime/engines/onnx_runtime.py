@@ -28,7 +28,7 @@ class OnnxRuntime(Engine):
         path: The file.
         threads: How many it may use; None leaves it to the library.
         device: Of ``DEVICES``; others than the CPU may compute with fewer digits.
-        providers: ONNX Runtime's own names, the first that works, instead of a device.
+        providers: ONNX Runtime's own, the first that works, instead of a device.
 
     Raises:
         PredictionError: The device is not known, or does not work here.
@@ -37,15 +37,15 @@ class OnnxRuntime(Engine):
     def __init__(self, path: Path, threads: int | None = None, device: str = 'cpu',
                  providers: Sequence[str] | None = None):
         import onnxruntime
-        providers = providers or _providers(device, onnxruntime)
+        wanted = _providers(device, onnxruntime)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
         self.session = onnxruntime.InferenceSession(
-            library_name(path), options, providers=list(providers))
-        if self.session.get_providers()[0] != providers[0]:
+            library_name(path), options, providers=list(providers or wanted))
+        if not providers and self.session.get_providers()[0] != wanted[0]:
             raise PredictionError(
-                f'{providers[0]} does not start here, and ONNX Runtime would compute '
+                f'{wanted[0]} does not start here, and ONNX Runtime would compute '
                 'on the CPU: look at its driver, or take device=cpu.')
         self.names = [output.name for output in self.session.get_outputs()]
         self.metadata = parse(
