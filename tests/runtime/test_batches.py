@@ -1,12 +1,11 @@
 """Tables of pictures, with and without Ray."""
-import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from tiny_models import metadata, objects, write_model  # noqa: E402
+from tiny_models import metadata, objects, write_model, write_pictures  # noqa: E402
 
 from mmfastvit_runtime import PredictionError, load, read_picture  # noqa: E402
 from mmfastvit_runtime.batches import BatchPredictor  # noqa: E402
@@ -15,14 +14,8 @@ from mmfastvit_runtime.batches import BatchPredictor  # noqa: E402
 @pytest.fixture
 def folder(tmp_path):
     """Five pictures and a file that is none."""
-    folder = tmp_path / 'photos'
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    for i in range(5):
-        cv2.imwrite(str(folder / f'{i}.png'),
-                    random.randint(0, 256, (40, 50 + i % 2, 3), np.uint8))
-    (folder / '5.png').write_bytes(b'none')
-    return folder
+    return write_pictures(tmp_path / 'photos', [
+        *((40, 50 + i % 2) for i in range(5)), None])
 
 
 def columns(folder):

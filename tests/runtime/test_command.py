@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from tiny_models import metadata, objects, write_model  # noqa: E402
+from tiny_models import metadata, objects, write_model, write_pictures  # noqa: E402
 
 from mmfastvit_runtime import PredictionError, read_picture  # noqa: E402
 from mmfastvit_runtime.files import check_targets  # noqa: E402
@@ -37,13 +37,7 @@ def model(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     """Four pictures."""
-    folder = tmp_path / 'photos'
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    for i in range(4):
-        cv2.imwrite(str(folder / f'{i}.png'),
-                    random.randint(0, 256, (48, 64, 3), np.uint8))
-    return folder
+    return write_pictures(tmp_path / 'photos', [(48, 64)] * 4)
 
 
 def write_clip(path: Path, frames: int = 3) -> None:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 from test_command import COMMAND  # noqa: E402
-from tiny_models import write_model  # noqa: E402
+from tiny_models import write_model, write_pictures  # noqa: E402
 
 from mmfastvit_runtime import (  # noqa: E402
     PredictionError,
@@ -34,17 +33,9 @@ def model(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     """Thirty files of three sizes, every third of which is no picture."""
-    folder = tmp_path / 'photos'
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    for i in range(30):
-        path = folder / f'{i:02}.png'
-        if i % 3 == 2:
-            path.write_bytes(b'no picture')
-            continue
-        size = [(48, 64), (40, 40), (64, 48)][i % 5 % 3]
-        cv2.imwrite(str(path), random.randint(0, 256, (*size, 3), np.uint8))
-    return folder
+    return write_pictures(tmp_path / 'photos', [
+        None if i % 3 == 2 else [(48, 64), (40, 40), (64, 48)][i % 5 % 3]
+        for i in range(30)])
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 8])

@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -74,3 +75,21 @@ def objects(boxes: list, masks: np.ndarray | None = None) -> dict[str, np.ndarra
                  scores=np.full(len(boxes), 0.9, np.float32),
                  labels=np.arange(len(boxes)) % 3)
     return found if masks is None else {**found, 'masks': masks}
+
+
+def write_pictures(folder: Path, sizes: list[tuple[int, int] | None]) -> Path:
+    """Write ``00.png``, ``01.png``, … of random pixels into a new folder.
+
+    Args:
+        folder: To be made.
+        sizes: Height and width of each; None stands for a file that is no picture.
+    """
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for i, size in enumerate(sizes):
+        path = folder / f'{i:0{len(str(len(sizes) - 1))}}.png'
+        if size is None:
+            path.write_bytes(b'no picture')
+        else:
+            cv2.imwrite(str(path), random.randint(0, 256, (*size, 3), np.uint8))
+    return folder
