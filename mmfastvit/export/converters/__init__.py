@@ -42,9 +42,10 @@ class Converter:
 
 CONVERTERS = {row.name: row for row in (
     Converter('executorch', (
-        'executorch==1.2.0',
-        'torchao==0.18.0',  # int8
-        'flatbuffers', 'ruamel.yaml', 'tabulate'), True, '0.2 GB and half a minute'),
+        'executorch==1.2.0',  # the converter, and what runs its files
+        # What it imports of all that it asks for: its tables of operators and of types.
+        'torchao==0.18.0', 'flatbuffers', 'ruamel.yaml', 'tabulate'),
+        True, '0.2 GB and half a minute'),
     )}
 
 
