@@ -9,12 +9,11 @@ def main() -> None:
                         'or a work directory, for its latest')
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='file to write, ending in .onnx, .xml, .pt2, '
-                        '.ncnn.param, .pte or .mlpackage; the comparison goes to '
-                        'FILE.json')
+                        '.ncnn.param, .pte, .tflite or .mlpackage; the comparison '
+                        'goes to FILE.json')
     parser.add_argument('--format', metavar='NAME',
                         help='what the file is, onnx, openvino, torch, ncnn, '
-                        'executorch or coreml '
-                        '(default: what its name says)')
+                        'executorch, litert or coreml (default: what its name says)')
     parser.add_argument('--opset', type=int,
                         help='version of ONNX\'s operators (default: 20)')
     parser.add_argument('--static', type=size, metavar='HxW',

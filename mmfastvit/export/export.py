@@ -1,7 +1,7 @@
 """A model as one file, compared with PyTorch before it is kept."""
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from mmfastvit_runtime.errors import first_line
 
 from .formats import FORMATS, Format, format_of
 from .formats.onnx import OPSET
+from .formats.source import Source
 from .metadata import describe, is_floating
 from .models import exportable
 from .network import Network
@@ -147,6 +148,9 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     if options.size is None:
         for part in (find_backbone(model), module):
             example = _enlarge(example, getattr(part, 'general_size', (1, 1)))
+    elif kind.is_mobile:  # the runtime adds the margin
+        divisor = metadata['pad_divisor']
+        example = _enlarge(example, [side + -side % divisor for side in options.size])
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
@@ -156,12 +160,14 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             kind.write(graph, example, unfinished, metadata, **opset)
             rows = _verified(model, kind, unfinished, pictures)
         else:
+            origin = FORMATS[kind.origin or kind.name]
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            plain = Path(folder) / 'plain.onnx'
-            FORMATS['onnx'].write(module, example, plain, metadata, **opset)
-            rows = _verified(model, FORMATS['onnx'], plain, pictures)
-            costs = quantize(cfg, plain, unfinished, kind, options.quantization,
-                             example[:1].numpy())
+            source = Source(graph, example, metadata,
+                            Path(folder) / f'plain{origin.suffix}')
+            origin.write(graph, example, source.plain, metadata, **opset)
+            rows = _verified(model, origin, source.plain, pictures)
+            costs = quantize(cfg, source, unfinished, kind, options.quantization,
+                             pictures[0][None].numpy())
         size = size_of(unfinished.parent)
         if kind.operators and is_static(options, kind):
             operators = dict(kind.operators(unfinished))
@@ -170,7 +176,7 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     return report
 
 
-def _enlarge(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+def _enlarge(pictures: Tensor, size: Sequence[int]) -> Tensor:
     """Pad (B, 3, H, W) with black to a least height and width."""
     missing = [max(0, least - n) for least, n in zip(size, pictures.shape[2:])]
     return F.pad(pictures, (0, missing[1], 0, missing[0]))

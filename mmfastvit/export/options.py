@@ -5,7 +5,7 @@ from torch import nn
 
 from mmfastvit.utils.errors import ArgumentError
 
-from .formats import Format, onnx
+from .formats import FORMATS, Format, onnx
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,23 @@ def check_options(options: Options, kind: Format, task: str, module: nn.Module
                                 'it out.')
         if not lowest <= opset <= highest:
             raise ArgumentError(f'opset={opset}: give {lowest} to {highest}.')
-    if kind.is_static and (task == 'detection' or options.size is None):
-        raise ArgumentError(
-            f'{kind.name} takes pictures of one size (--static HxW), and of detectors '
-            'the feature maps alone (--backbone-only).')
+    if kind.is_static and options.size is None:
+        raise ArgumentError(f'{kind.name} takes pictures of one size: name it '
+                            '(--static HxW).')
+    if task in kind.lacks:
+        raise ArgumentError(f'{kind.name} takes of a model for {task} the feature maps '
+                            'alone (--backbone-only).')
     if quantization is None:
         return
-    if quantization.dtype not in ('float16', 'int8'):
-        raise ArgumentError(f'quantize={quantization.dtype}: give float16 or int8.')
-    if not kind.has_opsets or is_old(opset) or task == 'features':
+    if quantization.dtype not in kind.dtypes:
+        have = '; '.join(f'{row.name} in {" or ".join(row.dtypes)}'
+                         for row in FORMATS.values() if row.dtypes)
+        raise ArgumentError(f'quantize={quantization.dtype}: no file of {kind.name} '
+                            f'can be; those that can are {have}.')
+    if is_old(opset) or task == 'features':
         raise ArgumentError(
             f'quantize={quantization.dtype}: only whole models, whose metric tells '
-            f'what it costs, as ONNX of opset {onnx.LOWEST} or newer or '
-            'OpenVINO; leave it out.')
+            f'what it costs, and of ONNX opset {onnx.LOWEST} or newer; leave it out.')
 
 
 def is_old(opset: int | None) -> bool:

@@ -19,11 +19,11 @@ from mmfastvit_runtime import ExportedModel, PredictionError, read_picture
 from mmfastvit_runtime.sources import PICTURES as PICTURE_SUFFIXES
 
 from .evaluation import ExportedPredictor
-from .formats import Format, openvino
+from .formats import Format
+from .formats.source import Source
 from .options import Quantization
 
 PICTURES = 64  # that tell the range of activations
-COMPARED = 4  # that tell how sensitive layers are
 TRIALS = (0, 4, 8, 16, 32)  # layers that stay in float32, until the metric does
 # What is watched, and what a value has to be multiplied with to be in points.
 METRICS = {'coco/bbox_mAP_50': 100, 'coco/segm_mAP_50': 100, 'mIoU': 1,
@@ -58,19 +58,20 @@ class Costs:
         return '\n'.join(lines)
 
 
-def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
+def quantize(cfg: Config, source: Source, out: Path, kind: Format,
              quantization: Quantization, picture: np.ndarray) -> Costs:
     """Write a verified file again, in fewer bits, and measure what that costs.
 
     int8 is static and per channel, for the convolutions and matrix products of the
     network; what decodes, selects and normalises stays in float32. Where a metric
-    falls too far, the layers whose input suffers most stay in float32, too.
+    falls too far, the layers whose input suffers most stay in float32, too, if the
+    format names layers.
 
     Args:
         cfg: Whose test data tell the metrics.
-        plain: The ONNX file in float32.
+        source: What it is made of.
         out: File to write, alone in its folder.
-        kind: Its format, ``onnx`` or ``openvino``.
+        kind: Its format.
         quantization: How.
         picture: (1, 3, H, W) uint8, BGR, to take the time with.
 
@@ -78,31 +79,28 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
         ArgumentError: A metric falls farther, or none is known.
         DataError: Data for the metric or the calibration is missing.
     """
-    from .fewer_bits import most_sensitive, write_float16, write_int8
     check_data(cfg, 'test')  # it is judged by
     with tempfile.TemporaryDirectory() as folder:
-        float32 = Path(folder) / 'float32' / out.name
-        float32.parent.mkdir()
-        _convert(plain, float32, kind)
+        float32 = source.plain
+        if kind.origin:
+            float32 = Path(folder) / out.name
+            kind.reduce(source, float32, 'float32')
         model = ExportedModel(kind.open(float32))
         pictures = calibration_pictures(cfg, model, quantization.calibration) \
             if quantization.dtype == 'int8' else []
+        if kind.is_mobile:
+            pictures = [model.engine.pad(one) for one, in pictures]
         before = _metrics(cfg, float32)
         if not before:
             raise ArgumentError(
                 'Fewer bits are judged by the metric of the test data. In float32 it '
                 f'has none of {", ".join(METRICS)}: does the model find anything?')
-        between, layers = Path(folder) / 'quantized.onnx', []
-        for count in TRIALS if quantization.dtype == 'int8' else (0, ):
-            if quantization.dtype == 'int8':
-                if count and not layers:
-                    layers = most_sensitive(between, pictures[:COMPARED])
-                write_int8(plain, between, pictures, layers[:count])
-                _convert(between, out, kind)
-            elif kind.name == 'openvino':
-                _convert(plain, out, kind, float16=True)
-            else:
-                write_float16(plain, out)
+        layers = []
+        searches = quantization.dtype == 'int8' and kind.most_sensitive
+        for count in TRIALS if searches else (0, ):
+            if count and not layers:
+                layers = kind.most_sensitive(source, pictures)
+            kind.reduce(source, out, quantization.dtype, pictures, layers[:count])
             found = _metrics(cfg, out)  # which lacks those of nothing found
             metrics = {name: (before[name], found.get(name, 0.)) for name in before}
             drop = max(old - new for old, new in metrics.values())
@@ -112,9 +110,9 @@ def quantize(cfg: Config, plain: Path, out: Path, kind: Format,
             raise ArgumentError(
                 f'{quantization.dtype} loses {drop:.1f} points, where '
                 f'{quantization.max_drop} are allowed (--max-drop)' + (
-                    f', even with {count} layers in float32: calibrate with pictures '
-                    'that are more like the test data (--calibration).'
-                    if pictures else '.'))
+                    f', even with {count} layers in float32' * bool(count) +
+                    ': calibrate with pictures that are more like the test data '
+                    '(--calibration).' if pictures else '.'))
         reduced = ExportedModel(kind.open(out))
         timings = measure({'before': lambda: model.run(picture),
                            'after': lambda: reduced.run(picture)}, 'before')
@@ -166,14 +164,6 @@ def _training_pictures(cfg: Config) -> list[str]:
         raise DataError(
             f'The training data, {data.type}, do not tell the files of their pictures: '
             'name a folder of some (--calibration).') from error
-
-
-def _convert(plain: Path, out: Path, kind: Format, float16: bool = False) -> None:
-    if kind.name == 'openvino':
-        openvino.convert(plain, out, float16)
-    else:
-        import onnx
-        onnx.save(onnx.load(plain), out)  # weights inside, wherever they were
 
 
 def _metrics(cfg: Config, path: Path) -> dict[str, float]:

@@ -11,9 +11,12 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mmfastvit.utils.errors import ArgumentError
@@ -46,6 +49,15 @@ CONVERTERS = {row.name: row for row in (
         # What it imports of all that it asks for: its tables of operators and of types.
         'torchao==0.18.0', 'flatbuffers', 'ruamel.yaml', 'tabulate'),
         True, '0.2 GB and half a minute'),
+    Converter('litert', (
+        'litert-torch==0.10.0',  # from programs of PyTorch to MLIR
+        'litert-converter==0.5.0',  # from there to files
+        'ai-edge-quantizer==0.10.0',  # those in fewer bits
+        # What they import of all that they ask for.
+        'jax==0.10.2', 'jaxlib==0.10.2', 'opt_einsum', 'jaxtyping', 'wadler-lindig',
+        'multipledispatch', 'torchao==0.18.0', 'xdsl==0.28.0', 'lark', 'absl-py',
+        'immutabledict'),
+        True, '0.8 GB and half a minute'),
     )}
 
 
@@ -98,18 +110,19 @@ def environment_of(name: str) -> dict[str, str]:
     return variables
 
 
-def convert(name: str, program: torch.export.ExportedProgram, path: Path) -> None:
+def convert(name: str, program: torch.export.ExportedProgram, path: Path,
+            *options: str) -> None:
     """Write a program in another format.
 
     Args:
         name: Of ``CONVERTERS``.
         program: The network.
         path: File to write.
+        options: Of the converter's own program.
 
     Raises:
         ArgumentError: The converter cannot be installed, or wrote nothing.
     """
-    python = python_of(name)
     with tempfile.TemporaryDirectory() as folder:
         between = Path(folder) / 'program.pt2'
         # PyTorch reads no program with bounds of 32 times a symbol. Those of the symbol
@@ -117,11 +130,37 @@ def convert(name: str, program: torch.export.ExportedProgram, path: Path) -> Non
         for key in [key for key in program.range_constraints if not key.is_Symbol]:
             del program.range_constraints[key]
         torch.export.save(program, between)
-        done = subprocess.run(
-            [python, HERE / f'{name}_program.py', between, path], text=True,
-            errors='replace', timeout=LIMIT_S, env=environment_of(name),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        run_converter(name, 'program', between, path, *options)
+
+
+def run_converter(name: str, what: str, source: Path, path: Path, *options: str
+                  ) -> None:
+    """Run a converter's program in its environment.
+
+    Args:
+        name: Of ``CONVERTERS``.
+        what: The program is ``NAME_WHAT.py`` of this folder.
+        source: File to read.
+        path: File to write.
+        options: Of the program.
+
+    Raises:
+        ArgumentError: The converter cannot be installed, or wrote nothing.
+    """
+    done = subprocess.run(
+        [python_of(name), HERE / f'{name}_{what}.py', source, path, *options],
+        text=True, errors='replace', timeout=LIMIT_S, env=environment_of(name),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode or not path.is_file():
         last = (done.stdout.strip().splitlines() or ['it said nothing'])[-1]
         raise ArgumentError(f'The converter of {name} wrote no file (exit code '
                             f'{done.returncode}): {last}')
+
+
+@contextmanager
+def saved(pictures: Sequence[np.ndarray]) -> Iterator[str]:
+    """Give the name of a folder of arrays, a file each, for a converter's program."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i, picture in enumerate(pictures):
+            np.save(Path(folder) / f'{i:03}.npy', picture)
+        yield folder

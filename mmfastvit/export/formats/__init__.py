@@ -1,17 +1,19 @@
 """The kinds of files that a model can leave as: a row each, and a file each."""
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mmfastvit.export.converters.remote import open_anywhere
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit_runtime.engines import Engine, open_file
 
-from . import coreml, executorch, ncnn, onnx, openvino, torch_program
+from . import coreml, executorch, litert, ncnn, onnx, openvino, torch_program
+from .source import Source
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,14 @@ class Format:
         one_picture: Whether it takes one picture at a time.
         is_bounded: Whether height and width may vary between bounds alone.
         is_mobile: Whether it holds the network alone, and the runtime does the rest.
+        lacks: Tasks that it cannot hold.
+        dtypes: Fewer bits that it has.
+        reduce: Writes it in these: source, path, dtype, pictures (each an array
+            (1, 3, H, W), as the network takes them) that tell the range of
+            activations, and names of layers that stay in float32.
+        most_sensitive: Names its layers, those first that suffer most from int8:
+            source and pictures; None where it has no names.
+        origin: Name of the format that ``reduce`` reads.
         known: Modules of ``SUBSTITUTES`` that it has operators for.
     """
 
@@ -47,24 +57,36 @@ class Format:
     one_picture: bool = False
     is_bounded: bool = False
     is_mobile: bool = False
+    lacks: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    reduce: Callable[..., None] | None = None
+    most_sensitive: Callable[[Source, Sequence[np.ndarray]], list[str]] | None = None
+    origin: str | None = None
     known: tuple[str, ...] = ()
 
 
 ONNX_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 FORMATS = {row.name: row for row in (
     Format('onnx', '.onnx', ONNX_PACKAGES, onnx.write, open_file,
-           onnx.operators, has_opsets=True),
+           onnx.operators, has_opsets=True, dtypes=('float16', 'int8'),
+           reduce=onnx.reduce, most_sensitive=onnx.most_sensitive),
     Format('openvino', '.xml', (*ONNX_PACKAGES, 'openvino'),
-           openvino.write, open_file, has_opsets=True),
+           openvino.write, open_file, has_opsets=True, dtypes=('float16', 'int8'),
+           reduce=openvino.reduce, most_sensitive=onnx.most_sensitive, origin='onnx'),
     Format('torch', '.pt2', (), torch_program.write, torch_program.TorchProgram),
     Format('coreml', '.mlpackage', ('coremltools', ), coreml.write,
            operators=coreml.operators, is_folder=True, is_static=True,
-           one_picture=True),
+           one_picture=True, lacks=('detection', )),
     Format('ncnn', '.ncnn.param', ('ncnn', 'pnnx'), ncnn.write, open_file,
            ncnn.operators, one_picture=True, is_mobile=True,
+           dtypes=('float16', ), reduce=ncnn.reduce,
            known=('torch.nn.modules.pooling.AdaptiveAvgPool2d', )),
     Format('executorch', '.pte', (), executorch.write, open_anywhere,
-           one_picture=True, is_bounded=True, is_mobile=True))}
+           one_picture=True, is_bounded=True, is_mobile=True,
+           dtypes=('int8', ), reduce=executorch.reduce),
+    Format('litert', '.tflite', ('ai_edge_litert', ), litert.write, open_file,
+           is_static=True, one_picture=True, is_mobile=True,
+           dtypes=('float16', 'int8'), reduce=litert.reduce))}
 
 
 def format_of(path: str, name: str | None = None) -> Format:

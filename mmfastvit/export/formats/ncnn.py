@@ -5,8 +5,10 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,12 +16,15 @@ from mmfastvit.export.tracing import quiet
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit_runtime import KEY
 
+from .source import Source
+
 # To be added to a side of the example: what changes between the two is no constant.
 OTHER = (64, 128)
 LIMIT_S = 3600
 
 
-def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict) -> None:
+def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
+          float16: bool = False) -> None:
     """Write ``path``, ``.ncnn.param``, and its weights, ``.ncnn.bin``, beside it.
 
     The metadata, for which ncnn has no place, is in ``.ncnn.json``.
@@ -30,6 +35,7 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict) -> No
         path: File to write.
         metadata: From :func:`mmfastvit.export.metadata.describe`; where ``size`` is
             None, height and width may vary.
+        float16: Whether to store the weights so, rounded.
 
     Raises:
         ArgumentError: The converter wrote nothing, or operators that ncnn lacks.
@@ -48,7 +54,7 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict) -> No
             traced = torch.jit.freeze(traced.eval(), optimize_numerics=False)
         traced.save(str(Path(folder) / 'model.pt'))
         done = subprocess.run(
-            [pnnx.EXEC_PATH, 'model.pt', *shapes, 'fp16=0'], cwd=folder,
+            [pnnx.EXEC_PATH, 'model.pt', *shapes, f'fp16={float16:d}'], cwd=folder,
             timeout=LIMIT_S, text=True, errors='replace', stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         parts = [Path(folder) / f'model.ncnn.{name}' for name in ('param', 'bin')]
@@ -71,6 +77,12 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict) -> No
                for suffix, content in contents.items()}
     path.with_suffix('.json').write_text(json.dumps({KEY: metadata,
                                                      'sha256': digests}))
+
+
+def reduce(source: Source, path: Path, dtype: str, pictures: Sequence[np.ndarray] = (),
+           in_float32: Sequence[str] = ()) -> None:
+    """Write a file in float16; see ``Format.reduce``."""
+    write(source.module, source.pictures, path, source.metadata, float16=True)
 
 
 def operators(path: Path) -> Counter[str]:

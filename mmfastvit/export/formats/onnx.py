@@ -1,19 +1,25 @@
 """ONNX files, through PyTorch's exporters."""
 import io
 import json
+import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmfastvit.export.tracing import quiet, record
 from mmfastvit_runtime import KEY
 
+from .source import Source
+
 # The first with a GELU of its own, which ONNX Runtime keeps in its blocked layout: a
 # sixth faster than the same in five operators. The runtime has no RoIAlign at 22.
 OPSET = 20
 OPSETS = (11, 20)
+COMPARED = 4  # pictures that tell how sensitive layers are
 LOWEST = 18  # of the exporter for programs; below it, there is that for TorchScript
 
 
@@ -39,6 +45,25 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
             output_names=module.outputs, verbose=False)
     exported.model.metadata_props[KEY] = json.dumps(metadata)
     exported.save(path)
+
+
+def reduce(source: Source, path: Path, dtype: str, pictures: Sequence[np.ndarray] = (),
+           in_float32: Sequence[str] = ()) -> None:
+    """Write a file in fewer bits; see ``Format.reduce``."""
+    from mmfastvit.export import fewer_bits
+    if dtype == 'float16':
+        fewer_bits.write_float16(source.plain, path)
+    else:
+        fewer_bits.write_int8(source.plain, path, pictures, in_float32)
+
+
+def most_sensitive(source: Source, pictures: Sequence[np.ndarray]) -> list[str]:
+    """Return names of layers; see ``Format.most_sensitive``."""
+    from mmfastvit.export import fewer_bits
+    with tempfile.TemporaryDirectory() as folder:
+        quantized = Path(folder) / 'quantized.onnx'
+        fewer_bits.write_int8(source.plain, quantized, pictures)
+        return fewer_bits.most_sensitive(quantized, pictures[:COMPARED])
 
 
 def read_metadata(path: Path) -> dict:

@@ -1,13 +1,16 @@
 """OpenVINO's files, from ONNX's."""
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from mmfastvit_runtime import KEY
 
 from . import onnx as onnx_format
+from .source import Source
 
 
 def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
@@ -24,6 +27,18 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
     with tempfile.TemporaryDirectory() as folder:
         between = Path(folder) / 'model.onnx'
         onnx_format.write(module, pictures, between, metadata, opset)
+        convert(between, path)
+
+
+def reduce(source: Source, path: Path, dtype: str, pictures: Sequence[np.ndarray] = (),
+           in_float32: Sequence[str] = ()) -> None:
+    """Write a file in fewer bits; see ``Format.reduce``. ONNX's are what it reads."""
+    if dtype != 'int8':
+        convert(source.plain, path, float16=dtype == 'float16')
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        between = Path(folder) / 'model.onnx'
+        onnx_format.reduce(source, between, dtype, pictures, in_float32)
         convert(between, path)
 
 

@@ -5,18 +5,20 @@ from mmfastvit_runtime.errors import PredictionError, first_line
 
 from .engine import KEY, Engine
 from .executorch import ExecuTorch
+from .litert import LiteRt
 from .ncnn import Ncnn
 from .network import WholeModel
 from .onnx_runtime import OnnxRuntime
 from .openvino import OpenVino
 
-__all__ = ['ENGINES', 'KEY', 'Engine', 'ExecuTorch', 'Ncnn', 'OnnxRuntime', 'OpenVino',
-           'WholeModel', 'open_file']
+__all__ = ['ENGINES', 'KEY', 'Engine', 'ExecuTorch', 'LiteRt', 'Ncnn', 'OnnxRuntime',
+           'OpenVino', 'WholeModel', 'open_file']
 
 # By a file's suffix the class, and the package that it needs.
 ENGINES: dict[str, tuple[type[Engine], str]] = {
     '.onnx': (OnnxRuntime, 'onnxruntime'), '.xml': (OpenVino, 'openvino'),
-    '.param': (Ncnn, 'ncnn'), '.pte': (ExecuTorch, 'executorch')}
+    '.param': (Ncnn, 'ncnn'), '.pte': (ExecuTorch, 'executorch'),
+    '.tflite': (LiteRt, 'ai_edge_litert')}
 
 
 def open_file(path: str, **options) -> Engine:

@@ -23,13 +23,17 @@ class WholeModel(Engine):
         self.engine, self.metadata = engine, engine.metadata
 
     def run(self, pictures: np.ndarray) -> Arrays:
-        parts = [self.engine.run(self._pad(picture)) for picture in pictures]
+        parts = [self.engine.run(self.pad(picture)) for picture in pictures]
         found = {name: np.concatenate([part[name] for part in parts])
                  for name in parts[0]}
         return self._complete(found, pictures.shape[2:])
 
-    def _pad(self, picture: np.ndarray) -> np.ndarray:
-        """Return (1, 3, H', W') float32 of a picture (3, H, W), its margin added."""
+    def pad(self, picture: np.ndarray) -> np.ndarray:
+        """Return (1, 3, H', W') float32 of a picture (3, H, W), its margin added.
+
+        Raises:
+            PredictionError: The file was not made for such a size.
+        """
         divisor = self.metadata.get('pad_divisor') or 1
         height, width = picture.shape[1:]
         size = height + -height % divisor, width + -width % divisor
