@@ -1,6 +1,7 @@
-"""Time the forms of a backbone side by side, and FastViT beside timm's network."""
+"""Time the forms of a backbone or a whole model side by side, or beside timm's."""
 import os
 from itertools import product
+from pathlib import Path
 
 from _command_line import make_parser, positive, run, size
 
@@ -24,8 +25,10 @@ def main() -> None:
                         help='float32 (default), bfloat16 or float16')
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, …')
     parser.add_argument('--form', nargs='+', default=['train', 'deploy'],
-                        help='some of train, deploy, compiled, onnxruntime, openvino '
-                        'and int8 (default: train deploy)')
+                        help='some of train, deploy (or pytorch), compiled, and in '
+                        'files, onnxruntime, openvino, ncnn, executorch, litert, '
+                        'each alone or with -float16 or -int8; int8 is openvino-int8 '
+                        '(default: train deploy)')
     parser.add_argument('--memory-format', nargs='+', default=['channels_last'],
                         help='channels_last (default), contiguous or both')
     parser.add_argument('--vs', choices=['timm'],
@@ -40,12 +43,15 @@ def main() -> None:
     parser.add_argument('--one-process', action='store_true',
                         help='run all contestants in this process, where the '
                         'memory that one has freed serves the next')
+    parser.add_argument('--into', metavar='FILE.md',
+                        help='put the table of a config\'s files into a document, '
+                        'between its lines <!-- files of CONFIG --> and <!-- end -->')
     parser.add_argument('--out', metavar='NAME',
                         help='write NAME.json and a picture, NAME.png')
     args = parser.parse_args()
     # PyTorch's profiler reports a missing GPU as an error, in every process.
     os.environ.setdefault('KINETO_LOG_LEVEL', '5')
-    from mmfastvit.benchmark import Case, benchmark, operations
+    from mmfastvit.benchmark import Case, benchmark, files, operations
     from mmfastvit.benchmark.report import growth, plot, table, write_json
     from mmfastvit.utils.files import check_targets
     from mmfastvit.utils.progress import track
@@ -53,21 +59,34 @@ def main() -> None:
         for case in product(args.names, args.size, args.batch):
             print(operations.table(operations.measure_operations(*case, args.rounds)))
         return
+    forms = tuple('deploy' if form == 'pytorch' else form for form in args.form)
     cases = [Case(name, size, batch, args.mode, args.dtype, args.device,
-                  tuple(args.form), tuple(args.memory_format),
+                  forms, tuple(args.memory_format),
                   args.vs == 'timm', args.checkpoint)
              for name, size, batch in product(args.names, args.size, args.batch)]
-    if args.out:  # before minutes of measuring
+    if args.into:  # before minutes of measuring
+        for case in cases:
+            if not case.compares_files:
+                parser.error('--into is for configs, in inference')
+            files.places(Path(case.name).stem, args.into)
+    if args.out:
         check_targets([f'{args.out}.json', f'{args.out}.png'],
                       [*args.names, args.checkpoint])
     results = [result for case in track(cases, 'Measuring')
                for result in benchmark(
                    case, args.rounds, own_processes=not args.one_process)]
-    print(table(results))
-    print(growth(results))
+    measured = [result for result in results if not result.refused]
+    print(table(measured))
+    print(growth(measured))
+    for case in cases:
+        if case.compares_files:
+            text = files.table([result for result in results if result.case == case])
+            print(text)
+            if args.into:
+                files.insert(text, Path(case.name).stem, args.into)
     if args.out:
         write_json(results, f'{args.out}.json')
-        plot(results, f'{args.out}.png')
+        plot(measured, f'{args.out}.png')
 
 
 if __name__ == '__main__':

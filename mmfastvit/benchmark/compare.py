@@ -2,11 +2,12 @@
 from contextlib import ExitStack
 from dataclasses import asdict
 
+from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit.utils.timing import take_turns
 
 from .backbones import check_equal
 from .build import build
-from .contestants import Case, line_up
+from .contestants import EXPORTED, Case, line_up
 from .own_process import OwnProcess
 from .results import Result
 
@@ -23,6 +24,9 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
             the memory that one has freed does not serve another. A script then
             has to call this under ``if __name__ == '__main__'``.
 
+    Returns:
+        What was measured of each, and last, of a whole model, what is refused.
+
     Raises:
         ArgumentError: The case cannot be run, or its contestants differ.
         DataError: A config's data is missing.
@@ -32,9 +36,19 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
         >>> for result in benchmark(Case('t8', (256, 256), vs_timm=True)):
         ...     print(result.contestant, f'{result.ratio:.2f}x')
     """
+    refused = []
     with ExitStack() as processes:
-        found = [processes.enter_context(OwnProcess(case, entry)) if own_processes
-                 else build(case, entry) for entry in line_up(case)]
+        found = []
+        for entry in line_up(case):
+            try:
+                found.append(processes.enter_context(OwnProcess(case, entry))
+                             if own_processes else build(case, entry))
+            except (ArgumentError, CheckpointError) as error:
+                # Of a detector, not every kind of file can be; the others are compared.
+                if not (case.compares_files and entry.form in EXPORTED):
+                    raise
+                refused.append(Result(case, entry.name, (), 0., 0., 0., 0., 0, 0, None,
+                                      refused=str(error)))
         maps = {c.name: c.take_maps() for c in found}
         if not case.whole_model:
             check_equal(case, maps)
@@ -44,4 +58,5 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
         least = next(filter(None, (c.floor() for c in found)), None)
         return [Result(case, c.name, c.shape(), **asdict(timings[c.name]),
                        peak_bytes=c.peak_bytes(), saved_bytes=c.saved_bytes(),
-                       floor=least) for c in found]
+                       floor=least, quality=c.take_quality())
+                for c in found] + refused

@@ -14,7 +14,15 @@ from mmfastvit.utils.timing import Turn, turn
 from .measure import copy_bandwidth, floor, matmul_rate, peak_bytes, saved_bytes
 
 MODES = ('inference', 'frozen', 'live')
-EXPORTED = ('onnxruntime', 'openvino', 'int8')
+# By the runtime, the format of its files.
+RUNTIMES = {'onnxruntime': 'onnx', 'openvino': 'openvino', 'ncnn': 'ncnn',
+            'executorch': 'executorch', 'litert': 'litert'}
+# By the form, a file's format, and its fewer bits.
+EXPORTED: dict[str, tuple[str, str | None]] = {
+    **{name: (kind, None) for name, kind in RUNTIMES.items()},
+    'int8': ('openvino', 'int8'),
+    **{f'{name}-{dtype}': (kind, dtype) for name, kind in RUNTIMES.items()
+       for dtype in ('float16', 'int8')}}
 FORMS = ('train', 'deploy', 'compiled', *EXPORTED)
 MEMORY_FORMATS = {'channels_last': torch.channels_last,
                   'contiguous': torch.contiguous_format}
@@ -28,7 +36,7 @@ class Case:
     Attributes:
         name: A variant, or for a whole model the path of its config.
         size: Height and width of the pictures; a config brings its own.
-        batch: How many pictures; a config brings its own.
+        batch: How many pictures; in training a config brings its own.
         mode: ``'inference'``, or a training step (forward and backward) with
             the backbone's norms on running (``'frozen'``) or batch statistics
             (``'live'``).
@@ -36,9 +44,8 @@ class Case:
             latter two, and whole models, run under autocast.
         device: A PyTorch device.
         forms: Ours, of ``FORMS``; ``'compiled'`` is the deploy form, in
-            training the train form, through ``torch.compile``; ``'onnxruntime'``
-            and ``'openvino'`` are the deploy form in a file, ``'int8'`` that,
-            quantized, in OpenVINO.
+            training the train form, through ``torch.compile``; those of
+            ``EXPORTED`` are the deploy form in a file.
         memory_formats: Of our forms.
         vs_timm: Whether to compare with timm, in its default memory format
             and in channels_last, and compiled or exported where ours is.
@@ -94,6 +101,11 @@ class Case:
     def whole_model(self) -> bool:
         return bool(Path(self.name).suffix)
 
+    @property
+    def compares_files(self) -> bool:
+        """Whether forms of a whole model are held against each other, to be shipped."""
+        return self.whole_model and not self.trains
+
     def autocast(self) -> AbstractContextManager:
         if self.dtype == 'float32':
             return nullcontext()
@@ -142,6 +154,22 @@ def line_up(case: Case) -> list[Entry]:
     return entries + [Entry('mmfastvit', form, 'contiguous') for form in exported]
 
 
+@dataclass(frozen=True)
+class Quality:
+    """What to know of a model that is to be shipped, besides its time.
+
+    Attributes:
+        file_bytes: Of what is shipped; in PyTorch, of the weights.
+        differences: By quantity, the largest from PyTorch on the pictures that are
+            timed, as :class:`mmfastvit.export.verification.Row` has it.
+        metrics: Of the test data, by name, in points; none of random weights.
+    """
+
+    file_bytes: int
+    differences: dict[str, float]
+    metrics: dict[str, float]
+
+
 @dataclass
 class Contestant:
     """One model of a case, built.
@@ -154,6 +182,7 @@ class Contestant:
         x: Its input (B, 3, H, W).
         maps: What it makes of ``x`` on the CPU in float32, (B, C, H, W) each;
             none of a whole model.
+        quality: Of a whole model, what to know besides its time.
     """
 
     name: str
@@ -162,6 +191,10 @@ class Contestant:
     trains: bool
     x: Tensor
     maps: list[np.ndarray] = field(default_factory=list)
+    quality: Quality | None = None
+
+    def take_quality(self) -> Quality | None:
+        return self.quality
 
     def step(self) -> None:
         """Run once, in training forward and backward."""

@@ -7,7 +7,11 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-SUFFIXES = {'onnxruntime': '.onnx', 'openvino': '.xml', 'int8': '.xml'}
+from mmfastvit.models.reparam import reparameterize
+from mmfastvit.utils.errors import ArgumentError
+from mmfastvit.utils.files import size_of
+
+from .contestants import EXPORTED, Quality
 
 
 class _Maps(nn.Module):
@@ -26,39 +30,46 @@ class _Maps(nn.Module):
 class ExportedBackbone(nn.Module):
     """A backbone in a file, behind PyTorch's interface.
 
-    It takes every size of picture, as exported files do.
+    It takes every size of picture, if the format can.
 
     Args:
         model: The backbone, to be exported as it is.
         x: Its input (B, 3, H, W); int8 is calibrated with it, which is enough for
             times, but not for use.
-        form: Of ``SUFFIXES``: ONNX Runtime or OpenVINO in float32, or OpenVINO in
-            int8.
+        form: Of ``EXPORTED``.
 
     Raises:
-        ArgumentError: A package is missing, or the exporter cannot follow.
+        ArgumentError: A package is missing, the exporter cannot follow, or the format
+            has no such bits.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, form: str):
         super().__init__()
-        from mmfastvit.export.formats import format_of, openvino
-        from mmfastvit.export.formats.onnx import write
-        from mmfastvit_runtime.engines import open_file
+        from mmfastvit.export.formats import FORMATS, format_of
+        from mmfastvit.export.formats.source import Source
+        name, dtype = EXPORTED[form]
+        kind = format_of(f'model{FORMATS[name].suffix}')
+        if dtype not in (None, *kind.dtypes):
+            raise ArgumentError(f'form {form}: {name} has '
+                                f'{" and ".join(("float32", *kind.dtypes))}.')
+        origin = FORMATS[dtype and kind.origin or name]
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            path = Path(folder) / f'model{SUFFIXES[form]}'
-            format_of(path)
-            plain = path.with_suffix('.onnx')
             maps = _Maps(model, len(model(x)))
-            write(maps, x, plain, dict(
-                task='features', outputs=maps.outputs, size=None, batch=len(x),
-                classes=[], palette=[], resize=[]))
-            if form == 'int8':
-                from mmfastvit.export.fewer_bits import write_int8
-                write_int8(plain, path.with_suffix('.int8.onnx'), [x.numpy()])
-                plain = path.with_suffix('.int8.onnx')
-            if path.suffix == '.xml':
-                openvino.convert(plain, path)
-            self.engine = open_file(path, threads=torch.get_num_threads())
+            metadata = dict(
+                task='features', outputs=maps.outputs, classes=[], palette=[],
+                resize=[], batch=1 if kind.one_picture else len(x),
+                size=list(x.shape[2:]) if kind.is_static or kind.is_bounded else None)
+            if kind.is_mobile:
+                metadata['network'] = dict(outputs=maps.outputs, margin=[0, 0, 0])
+                maps.to(memory_format=torch.contiguous_format)
+            source = Source(maps, x[:metadata['batch']], metadata,
+                            Path(folder) / f'plain{origin.suffix}')
+            origin.write(maps, source.pictures, source.plain, metadata)
+            path = source.plain
+            if dtype:
+                path = Path(folder) / f'model{kind.suffix}'
+                kind.reduce(source, path, dtype, [source.pictures.numpy()])
+            self.engine = kind.open(path, **_threads(kind))
 
     def __deepcopy__(self, memo: dict) -> 'ExportedBackbone':
         return self  # engines cannot be copied, and nothing in one changes
@@ -69,34 +80,56 @@ class ExportedBackbone(nn.Module):
                 self.engine.run(x.numpy()).values()]
 
 
-def exported_model(cfg: Config, model: nn.Module, form: str, picture: Tensor
-                   ) -> nn.Module:
+def exported_model(cfg: Config, model: nn.Module, form: str, pictures: list[Tensor],
+                   is_trained: bool) -> tuple[nn.Module, Quality]:
     """Return a whole model, exported and verified, with the same ``test_step``.
 
     Args:
         cfg: Of the model.
-        model: Whose weights it takes.
-        form: Of ``SUFFIXES``.
-        picture: (3, H, W) uint8, BGR, that int8 is calibrated with.
+        model: Whose weights it takes, in train form.
+        form: Of ``EXPORTED``.
+        pictures: (3, H, W) uint8 each, BGR; a file that takes one size takes that of
+            the first.
+        is_trained: Whether its weights are more than random.
 
     Raises:
         ArgumentError: It cannot be exported.
         CheckpointError: The file computes something else.
     """
-    from mmfastvit.export import export
-    from mmfastvit.export.evaluation import ExportedPredictor
-    from mmfastvit.export.formats import openvino
+    from mmfastvit.export import Options, Quantization, export
+    from mmfastvit.export.evaluation import ExportedPredictor, metrics
+    from mmfastvit.export.formats import FORMATS
+    from mmfastvit.export.verification import verify
+    name, dtype = EXPORTED[form]
+    kind = FORMATS[name]
+    size = tuple(pictures[0].shape[1:]) if kind.is_static or kind.is_bounded else None
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / 'model.pth'
         torch.save(model.state_dict(), checkpoint)
-        path = Path(folder) / f'model{SUFFIXES[form]}'
-        if form == 'int8':
-            from mmfastvit.export.fewer_bits import write_int8
-            plain, quantized = path.with_name('plain.onnx'), path.with_suffix('.onnx')
-            export(cfg, str(checkpoint), str(plain))
-            write_int8(plain, quantized, [picture[None].numpy()])
-            openvino.convert(quantized, path)
+        path = Path(folder) / 'file' / f'model{kind.suffix}'
+        report = export(cfg, str(checkpoint), str(path), Options(
+            size=size, quantization=dtype and Quantization(dtype)))
+        predictor = ExportedPredictor(str(path), cfg.default_scope, **_threads(kind))
+        rows = verify(reparameterize(model), predictor.exported, pictures)
+        differences = {row.quantity: max(other.difference for other in rows
+                                         if other.quantity == row.quantity)
+                       for row in rows if row.compared}
+        if report.costs:  # which tell the metrics
+            points = {name: after for name, (_, after) in report.costs.metrics.items()}
         else:
-            export(cfg, str(checkpoint), str(path))
-        return ExportedPredictor(str(path), cfg.default_scope,
-                                 threads=torch.get_num_threads())
+            points = metrics(cfg, predictor) if is_trained else {}
+        return predictor, Quality(report.size, differences, points)
+
+
+def weights_quality(cfg: Config, model: nn.Module, is_trained: bool) -> Quality:
+    """Return what to know of a model in PyTorch."""
+    from mmfastvit.export.evaluation import metrics
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(model.state_dict(), Path(folder) / 'model.pth')
+        return Quality(size_of(Path(folder)), {},
+                       metrics(cfg, model) if is_trained else {})
+
+
+def _threads(kind) -> dict[str, int]:
+    """Return the option of an engine; ExecuTorch has none, and takes all cores."""
+    return {} if kind.name == 'executorch' else dict(threads=torch.get_num_threads())

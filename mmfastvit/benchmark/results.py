@@ -1,7 +1,7 @@
 """What is measured of a contestant."""
 from dataclasses import dataclass
 
-from .contestants import Case
+from .contestants import Case, Quality
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Result:
         floor: Least seconds that the hardware allows for the convolutions and
             linear layers of the deploy form, where that is among the
             contestants.
+        quality: Of a whole model.
+        refused: Why there is no such contestant; nothing was measured of it then.
     """
 
     case: Case
@@ -35,3 +37,5 @@ class Result:
     peak_bytes: int
     saved_bytes: int
     floor: float | None
+    quality: Quality | None = None
+    refused: str = ''

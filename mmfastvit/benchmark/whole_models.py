@@ -21,7 +21,7 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     """Build one form of the model.
 
     Args:
-        case: What to compare; ``size`` and ``batch`` do not apply.
+        case: What to compare; ``size`` does not apply, nor in training ``batch``.
         entry: Which form.
 
     Raises:
@@ -32,6 +32,8 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     split = 'train' if case.trains else 'test'
     check_data(cfg, split)
     cfg.model.backbone.init_cfg, cfg.channels_last = None, False
+    if not case.trains:
+        cfg.test_dataloader.batch_size = case.batch
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
     runner = build_runner(cfg, keep_log=False)
     batch = next(iter(runner.build_dataloader(cfg[f'{split}_dataloader'])))
@@ -43,9 +45,10 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     x = model.data_preprocessor(copy.deepcopy(batch))['inputs'].to(case.device)
     if entry.form in EXPORTED:
         from .exported import exported_model
-        model = exported_model(cfg, model, entry.form, batch['inputs'][0])
+        model, quality = exported_model(cfg, model, entry.form, batch['inputs'],
+                                        bool(case.checkpoint))
         return Contestant(entry.name, model, partial(model.test_step, batch),
-                          case.trains, x)
+                          case.trains, x, quality=quality)
     if not case.trains and entry.form != 'train':
         model = reparameterize(model)
     model = model.to(case.device)
@@ -55,10 +58,14 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
         for module in model.backbone.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
+    quality = None
+    if entry.form == 'deploy':
+        from .exported import weights_quality
+        quality = weights_quality(cfg, model, bool(case.checkpoint))
     if entry.form == 'compiled':
         model.backbone.compile()
     return Contestant(entry.name, model, partial(_run, case, model, batch),
-                      case.trains, x)
+                      case.trains, x, quality=quality)
 
 
 def _run(case: Case, model: nn.Module, batch: dict) -> Sequence[Tensor]:

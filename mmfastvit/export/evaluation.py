@@ -1,16 +1,38 @@
 """An exported file in the place of the model that a data set's metric is for."""
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import nn
 
+from mmfastvit.engine.runner import test
 from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit_runtime import Arrays, ExportedModel, PredictionError, Resized
 
 from .converters.remote import open_anywhere
+
+# What is watched, and what a value has to be multiplied with to be in points.
+METRICS = {'coco/bbox_mAP_50': 100, 'coco/segm_mAP_50': 100, 'mIoU': 1,
+           'accuracy/top1': 1}
+
+
+def metrics(cfg: Config, model: nn.Module) -> dict[str, float]:
+    """Return those of ``METRICS`` that the test data has, in points.
+
+    Args:
+        cfg: Whose test data it is.
+        model: A toolbox's, or :class:`ExportedPredictor`.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.log_level = 'WARNING'
+    found = test(cfg, model, keep_log=False)
+    return {name: float(found[name]) * factor for name, factor in METRICS.items()
+            if name in found}
 
 
 class ExportedPredictor(BaseModel):

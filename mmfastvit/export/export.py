@@ -1,34 +1,15 @@
 """A model as one file, compared with PyTorch before it is kept."""
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import DATASETS
-from mmengine.runner import Runner
-from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from mmfastvit.checkpoints.read import load_from_path_or_url
-from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.checkpoints.work_dir import latest_checkpoint
-from mmfastvit.datasets.shapes import draw_scene
-from mmfastvit.engine.data import check_data
-from mmfastvit.engine.runner import build_runner
-from mmfastvit.models.backbone import find_backbone
-from mmfastvit.models.reparam import reparameterizable_layers, reparameterize
-from mmfastvit.utils.errors import (
-    ArgumentError,
-    CheckpointError,
-    MissingDataError,
-    UserError,
-)
+from mmfastvit.utils.errors import ArgumentError, CheckpointError, UserError
 from mmfastvit.utils.files import check_targets, size_of, whole_file
 from mmfastvit_runtime import ExportedModel
 from mmfastvit_runtime.errors import first_line
@@ -36,22 +17,10 @@ from mmfastvit_runtime.errors import first_line
 from .formats import FORMATS, Format, format_of
 from .formats.onnx import OPSET
 from .formats.source import Source
-from .metadata import describe, is_floating
-from .models import exportable
-from .network import Network
-from .options import Options, check_options, is_static
+from .options import Options, is_static
+from .preparation import Prepared, prepare
 from .quantization import Costs, quantize
 from .verification import Row, table, verify
-
-STRIDE = 64  # the largest of a backbone's maps
-# Pictures to record with, where any number may follow: 1 would be taken for granted,
-# and so would 2, where twice a width happens to be another width.
-RECORDED = 3
-
-
-# Between which sides may vary where a format wants bounds; memory is planned for the
-# largest. COCO's usual 1333 x 800 fits.
-SIDES = dict(divisor=32, least=64, most=1344)
 
 
 @dataclass(frozen=True)
@@ -117,69 +86,30 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
     kind = format_of(out, options.format)
     sources = [latest_checkpoint(checkpoint), cfg.filename]
     check_targets([out, f'{out}.json'], sources)
-    runner = build_runner(cfg, keep_log=False)
-    model = runner.model.cpu().eval()
-    load_weights(model, checkpoint)
-    if any(layer.fused is None for _, layer in reparameterizable_layers(model)):
-        model = reparameterize(model)
-    _check_channels(model)
-    task, module = exportable(model, options.backbone_only, options.paste, kind.known,
-                              shared=not kind.is_mobile)
-    check_options(options, kind, task, module)
-    one_picture = kind.one_picture or is_static(options, kind)
-    batch = 1 if one_picture else getattr(module, 'batch', None)
-    metadata = describe(cfg, model, task, module,
-                        *_classes(cfg, checkpoint, model), options.size, batch)
-    graph = module
-    if kind.is_mobile:
-        graph = Network(module)
-        metadata |= dict(network=graph.settings,
-                         layout='(1, 3, H, W) float32, BGR, 0 to 255')
-    if kind.is_bounded and options.size is None:
-        metadata['sides'] = dict(SIDES)
-    dataset = _test_data(runner)
-    ids = getattr(dataset, 'cat_ids', None)  # of COCO's layout: the labels' own
-    if ids and len(ids) == len(metadata['classes']):
-        metadata['category_ids'] = list(ids)
-    pictures = _pictures(dataset, options.size, metadata.get('sides'))
-    if is_floating(metadata['resize']):
-        pictures = [picture.float() for picture in pictures]
-    example = pictures[0].repeat(batch or RECORDED, 1, 1, 1)
-    if options.size is None:
-        for part in (find_backbone(model), module):
-            example = _enlarge(example, getattr(part, 'general_size', (1, 1)))
-    elif kind.is_mobile:  # the runtime adds the margin
-        divisor = metadata['pad_divisor']
-        example = _enlarge(example, [side + -side % divisor for side in options.size])
+    own = prepare(cfg, checkpoint, kind, options)
     opset = {'opset': options.opset or OPSET} if kind.has_opsets else {}
     costs, operators = None, {}
     with ExitStack() as stack:
         unfinished = stack.enter_context(whole_file(out, kind.is_folder, sources))
         stack.enter_context(_libraries_errors(kind))
         if options.quantization is None:
-            kind.write(graph, example, unfinished, metadata, **opset)
-            rows = _verified(model, kind, unfinished, pictures)
+            kind.write(own.graph, own.example, unfinished, own.metadata, **opset)
+            rows = _verified(own, kind, unfinished)
         else:
             origin = FORMATS[kind.origin or kind.name]
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            source = Source(graph, example, metadata,
+            source = Source(own.graph, own.example, own.metadata,
                             Path(folder) / f'plain{origin.suffix}')
-            origin.write(graph, example, source.plain, metadata, **opset)
-            rows = _verified(model, origin, source.plain, pictures)
+            origin.write(own.graph, own.example, source.plain, own.metadata, **opset)
+            rows = _verified(own, origin, source.plain)
             costs = quantize(cfg, source, unfinished, kind, options.quantization,
-                             pictures[0][None].numpy())
+                             own.pictures[0][None].numpy())
         size = size_of(unfinished.parent)
         if kind.operators and is_static(options, kind):
             operators = dict(kind.operators(unfinished))
-        report = Report(str(out), size, rows, metadata, operators, costs)
+        report = Report(str(out), size, rows, own.metadata, operators, costs)
         Path(f'{unfinished}.json').write_text(json.dumps(asdict(report), indent=1))
     return report
-
-
-def _enlarge(pictures: Tensor, size: Sequence[int]) -> Tensor:
-    """Pad (B, 3, H, W) with black to a least height and width."""
-    missing = [max(0, least - n) for least, n in zip(size, pictures.shape[2:])]
-    return F.pad(pictures, (0, missing[1], 0, missing[0]))
 
 
 @contextmanager
@@ -195,111 +125,17 @@ def _libraries_errors(kind: Format) -> Iterator[None]:
             'backbone alone (--backbone-only), or take another format.') from error
 
 
-def _verified(model: nn.Module, kind: Format, path: Path, pictures: list[Tensor]
-              ) -> list[Row]:
+def _verified(own: Prepared, kind: Format, path: Path) -> list[Row]:
     """Return the comparison of a file with its model, none where it cannot run.
 
     Raises:
         CheckpointError: They differ.
     """
-    rows = verify(model, ExportedModel(kind.open(path)), pictures) if kind.open else []
+    rows = (verify(own.model, ExportedModel(kind.open(path)), own.pictures)
+            if kind.open else [])
     if not all(row.passed for row in rows):
         raise CheckpointError(
             'Nothing was written, since the file computes something else than the '
             f'model:\n{table(rows)}\nDo the weights hold NaN? If not, please report '
             'it.')
     return rows
-
-
-def _classes(cfg: Config, checkpoint: str, model: nn.Module
-             ) -> tuple[list[str], list[list[int]]]:
-    """Return names and colours (RGB) of the classes.
-
-    From the checkpoint, where MMEngine keeps them, or from the data set; where
-    neither tells, numbered.
-    """
-    content = load_from_path_or_url(latest_checkpoint(checkpoint))
-    meta = content.get('meta') if isinstance(content, dict) else None
-    meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
-    if not (isinstance(meta, dict) and meta.get('classes')):
-        meta = DATASETS.build(dict(cfg.test_dataloader.dataset,
-                                   lazy_init=True)).metainfo
-    count = next((module.num_classes for module in model.modules()
-                  if isinstance(getattr(module, 'num_classes', None), int)), 0)
-    classes = meta.get('classes') or range(count)
-    # ('circle') without its comma is one name, and not six.
-    classes = [classes] if isinstance(classes, str) else [str(name) for name in classes]
-    palette = meta.get('palette')
-    if not isinstance(palette, (list, tuple)) or len(palette) < len(classes):
-        random = np.random.RandomState(0)  # the same colours each time
-        palette = random.randint(0, 256, (len(classes), 3)).tolist()
-    return classes, [[int(value) for value in colour]
-                     for colour in palette[:len(classes)]]
-
-
-def _check_channels(model: nn.Module) -> None:
-    """Refuse networks for other images than the runtime reads, which is in colour."""
-    channels = getattr(find_backbone(model), 'in_channels', 3)
-    if channels != 3:
-        raise ArgumentError(
-            f'The model is for images of {channels} channels; exported files take '
-            'pictures in colour, (B, 3, H, W) uint8. Export the backbone yourself, by '
-            'torch.onnx.export(reparameterize(model.backbone), ...).')
-
-
-def _test_data(runner: Runner) -> Dataset | None:
-    """Return the test data set, None where it is not there."""
-    try:
-        check_data(runner.cfg, 'test')
-    except MissingDataError:
-        return None
-    return runner.test_dataloader.dataset
-
-
-def _pictures(dataset: Dataset | None, size: tuple[int, int] | None,
-              sides: dict[str, int] | None) -> list[Tensor]:
-    """Return two pictures (3, H, W) uint8, BGR, of two sizes if sizes may vary.
-
-    Of the test data set, or without one, generated.
-
-    Args:
-        dataset: The test data set, or None.
-        size: Height and width, if only one is allowed.
-        sides: Bounds of height and width, and what they have to be multiples of.
-    """
-    count = 0 if dataset is None else min(2, len(dataset))
-    pictures = [dataset[i]['inputs'] for i in range(count)]
-    if not pictures:
-        random = np.random.RandomState(0)
-        pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
-                    for _ in range(2)]
-    first, last = pictures[0], pictures[-1]
-    other = [_other_side(side, share) for side, share in
-             zip(last.shape[1:], (0.8, 0.7))]
-    one = tuple(first.shape[1:])
-    if sides:
-        one, other = ([_within(side, **sides) for side in pair]
-                      for pair in (one, other))
-        if one == other:
-            other = [_within(side // 2, **sides) for side in one]
-    return [_resize(first, size or one), _resize(last, size or other)]
-
-
-def _within(side: int, divisor: int, least: int, most: int) -> int:
-    return min(max(side // divisor * divisor, least), most)
-
-
-def _other_side(side: int, share: float) -> int:
-    """Return a side whose last map differs: what is frozen at one shows at the other.
-
-    About ``share`` of it, or, where it is too small for that, more. By multiples of
-    the largest stride, since some necks want sides of such.
-    """
-    steps = max(1, round(side * (1 - share) / STRIDE))
-    return side - steps * STRIDE if side > steps * STRIDE else side + STRIDE
-
-
-def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    resized = F.interpolate(picture[None].float(), size, mode='bilinear',
-                            antialias=True)[0]
-    return resized if picture.is_floating_point() else resized.round().to(torch.uint8)

@@ -75,10 +75,12 @@ def check_options(options: Options, kind: Format, task: str, module: nn.Module
     if quantization is None:
         return
     if quantization.dtype not in kind.dtypes:
-        have = '; '.join(f'{row.name} in {" or ".join(row.dtypes)}'
-                         for row in FORMATS.values() if row.dtypes)
-        raise ArgumentError(f'quantize={quantization.dtype}: no file of {kind.name} '
-                            f'can be; those that can are {have}.')
+        able = [row.name for row in FORMATS.values()
+                if quantization.dtype in row.dtypes]
+        raise ArgumentError(
+            f'quantize={quantization.dtype}: allowed for {kind.name} are '
+            f'{", ".join(kind.dtypes) or "none"}' + (
+                f'; {quantization.dtype} have {", ".join(able)}.' if able else '.'))
     if is_old(opset) or task == 'features':
         raise ArgumentError(
             f'quantize={quantization.dtype}: only whole models, whose metric tells '

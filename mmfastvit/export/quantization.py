@@ -10,7 +10,6 @@ from mmengine.registry import DATASETS
 
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.data import check_data
-from mmfastvit.engine.runner import test
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import size_of
 from mmfastvit.utils.progress import track
@@ -18,16 +17,13 @@ from mmfastvit.utils.timing import measure
 from mmfastvit_runtime import ExportedModel, PredictionError, read_picture
 from mmfastvit_runtime.sources import PICTURES as PICTURE_SUFFIXES
 
-from .evaluation import ExportedPredictor
+from .evaluation import METRICS, ExportedPredictor, metrics
 from .formats import Format
 from .formats.source import Source
 from .options import Quantization
 
 PICTURES = 64  # that tell the range of activations
 TRIALS = (0, 4, 8, 16, 32)  # layers that stay in float32, until the metric does
-# What is watched, and what a value has to be multiplied with to be in points.
-METRICS = {'coco/bbox_mAP_50': 100, 'coco/segm_mAP_50': 100, 'mIoU': 1,
-           'accuracy/top1': 1}
 
 
 @dataclass(frozen=True)
@@ -102,8 +98,8 @@ def quantize(cfg: Config, source: Source, out: Path, kind: Format,
                 layers = kind.most_sensitive(source, pictures)
             kind.reduce(source, out, quantization.dtype, pictures, layers[:count])
             found = _metrics(cfg, out)  # which lacks those of nothing found
-            metrics = {name: (before[name], found.get(name, 0.)) for name in before}
-            drop = max(old - new for old, new in metrics.values())
+            changes = {name: (before[name], found.get(name, 0.)) for name in before}
+            drop = max(old - new for old, new in changes.values())
             if drop <= quantization.max_drop:
                 break
         else:
@@ -117,7 +113,7 @@ def quantize(cfg: Config, source: Source, out: Path, kind: Format,
         timings = measure({'before': lambda: model.run(picture),
                            'after': lambda: reduced.run(picture)}, 'before')
         return Costs(quantization.dtype, size_of(out.parent) / size_of(float32.parent),
-                     timings['after'].ratio, metrics, layers[:count])
+                     timings['after'].ratio, changes, layers[:count])
 
 
 def calibration_pictures(cfg: Config, model: ExportedModel, source: str | None = None
@@ -167,10 +163,4 @@ def _training_pictures(cfg: Config) -> list[str]:
 
 
 def _metrics(cfg: Config, path: Path) -> dict[str, float]:
-    """Return what is watched, in points."""
-    cfg = copy.deepcopy(cfg)
-    cfg.log_level = 'WARNING'
-    found = test(cfg, ExportedPredictor(path, cfg.default_scope), keep_log=False)
-    return {name: float(found[name]) * factor for name, factor in METRICS.items()
-            if name in found}
-
+    return metrics(cfg, ExportedPredictor(path, cfg.default_scope))

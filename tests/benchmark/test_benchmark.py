@@ -9,12 +9,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from conftest import ROOT
-from helpers import backbones
+from helpers import backbones, shapes_case
 from helpers import build as build_backbone
 from mmfastvit import ArgumentError, FastViT, reparameterize
-from mmfastvit.benchmark import Case, Result, benchmark
+from mmfastvit.benchmark import Case, Result, benchmark, files
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build
 from mmfastvit.benchmark.contestants import line_up
@@ -277,16 +278,21 @@ def test_a_picture_of_variants_beside_a_config(tmp_path):
     assert (tmp_path / 'found.png').stat().st_size > 10000
 
 
-@pytest.mark.slow
-def test_whole_model(shapes, tmp_path):
-    config = tmp_path / 'config.py'
-    config.write_text(f'''
+@pytest.fixture
+def config(shapes, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(f'''
 _base_ = {str(ROOT / 'configs' / 'fpn_fastvit_sa12_shapes.py')!r}
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
                         dataset=dict(data_root={str(shapes)!r}))
 test_dataloader = dict(num_workers=0, persistent_workers=False,
                        dataset=dict(data_root={str(shapes)!r}))
 ''')
+    return path
+
+
+@pytest.mark.slow
+def test_whole_model(config):
     result, = benchmark(Case(str(config), mode='live'), 1, 0., own_processes=False)
     assert result.contestant == 'mmfastvit train channels_last'
     assert result.shape[1] == 3 and result.saved_bytes > 0
@@ -297,3 +303,37 @@ test_dataloader = dict(num_workers=0, persistent_workers=False,
     results = benchmark(Case(str(config), forms=tuple(forms)), 1, 0.,
                         own_processes=False)
     assert [r.contestant.split()[1] for r in results] == forms
+
+
+@pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')
+def test_files_beside_each_other(config, tmp_path, shapes):
+    """What a format cannot hold is a row that says why; the others are measured."""
+    pytest.importorskip('ncnn')
+    cfg, checkpoint = shapes_case('fpn', shapes, tmp_path)
+    DefaultScope._instance_dict.clear()
+    cfg.dump(tmp_path / 'own.py')
+    document = tmp_path / 'docs.md'
+    document.write_text('before\n<!-- files of own -->\nold\n<!-- end -->\nafter\n')
+    case = Case(str(tmp_path / 'own.py'), forms=('deploy', 'ncnn', 'ncnn-int8'),
+                checkpoint=str(checkpoint))
+    results = benchmark(case, 1, 0., own_processes=False)
+    pytorch, ncnn, refused = results
+    assert ncnn.quality.file_bytes == pytest.approx(pytorch.quality.file_bytes, rel=0.1)
+    assert ncnn.quality.metrics == pytest.approx(pytorch.quality.metrics, abs=0.1)
+    assert 'mIoU' in ncnn.quality.metrics
+    assert 0 < ncnn.quality.differences['logits'] < 1e-4
+    assert 'allowed for ncnn are float16' in refused.refused
+    files.insert(files.table(results), 'own', document)
+    lines = document.read_text().splitlines()
+    assert lines[0] == 'before' and lines[-1] == 'after' and 'old' not in lines
+    assert [line.split()[1] for line in lines if line.startswith('|')][2:] == [
+        'PyTorch', 'ncnn', 'ncnn-int8']
+    with pytest.raises(ArgumentError, match='no place for the table'):
+        files.places('other', document)
+
+
+def test_formats_without_such_bits_are_refused():
+    pytest.importorskip('ncnn')
+    with pytest.raises(ArgumentError, match='float32 and float16'):
+        benchmark(Case('t8', (64, 64), forms=('deploy', 'ncnn-int8')), 1, 0.,
+                  own_processes=False)

@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from mmfastvit.export.export import _classes
+from mmfastvit.export.preparation import _classes
 
 
 def test_one_name_without_its_comma_is_one_class(tmp_path):

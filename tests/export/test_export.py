@@ -1,5 +1,6 @@
 """A file is kept only if it computes what PyTorch computes."""
 import copy
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from mmfastvit.export import Options, Quantization, export, verification  # noqa
 # One process for all: exports take longest, and are made once for each kind.
 pytestmark = [pytest.mark.xdist_group('export'), pytest.mark.skipif(
     torch.__version__ < '2.6', reason='the exporter needs a newer torch')]
+NEEDS_LITERT, NEEDS_NCNN = (
+    pytest.mark.skipif(find_spec(package) is None, reason=f'there is no {package}')
+    for package in ('ai_edge_litert', 'ncnn'))
 
 
 def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
@@ -28,11 +32,14 @@ def test_a_file_that_differs_is_not_kept(shapes, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name, options, message', [
-    ('model.pt2', dict(quantization=Quantization('int8')), 'OpenVINO'),
+    ('model.pt2', dict(quantization=Quantization('int8')), 'openvino'),
     ('model.onnx', dict(quantization=Quantization('int4')), 'int8'),
     ('model.onnx', dict(quantization=Quantization('int8'), backbone_only=True),
      'metric'),
-    ('model.tflite', {}, '.onnx'),
+    ('model.bin', {}, '.onnx'),
+    pytest.param('model.tflite', {}, '--static', marks=NEEDS_LITERT),
+    pytest.param('model.ncnn.param', dict(quantization=Quantization('int8')),
+                 'allowed for ncnn are float16; int8 have onnx', marks=NEEDS_NCNN),
     ('model.onnx', dict(opset=10), '11 to 20'),
     ('model.onnx', dict(format='openvino'), '.xml'),
     ('model.pt2', dict(opset=18), 'leave it out'),

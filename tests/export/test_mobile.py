@@ -15,10 +15,10 @@ from mmfastvit import ArgumentError
 from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.export import Options, export
-from mmfastvit.export.export import SIDES
 from mmfastvit.export.formats import FORMATS, format_of
 from mmfastvit.export.models import exportable
 from mmfastvit.export.network import Network
+from mmfastvit.export.preparation import SIDES
 from mmfastvit.export.verification import verify
 from mmfastvit_runtime import PredictionError, load
 from mmfastvit_runtime.engines import ENGINES, WholeModel
@@ -184,19 +184,28 @@ def test_damaged_files_of_ncnn(written, tmp_path):
 
 
 @pytest.mark.slow
-def test_damaged_files_of_executorch(written, tmp_path):
-    """Its own reader would run whatever they hold."""
-    out, _ = written('classifier', 'executorch')
+@pytest.mark.parametrize('kind', ['executorch', 'litert'])
+def test_damaged_files_of_one_part(kind, written, tmp_path):
+    """ExecuTorch's own reader would run whatever they hold."""
+    out, _ = written('classifier', kind)
     content = out.read_bytes()
     for damaged, says in ((content[:len(content) // 2], 'holds no metadata'),
                           (b'', 'holds no metadata'),
                           (b'x' + content[1:], 'its program is not the one')):
-        (tmp_path / 'model.pte').write_bytes(damaged)
+        (tmp_path / out.name).write_bytes(damaged)
         with pytest.raises(PredictionError, match=says):
-            FORMATS['executorch'].open(tmp_path / 'model.pte')
-    model = ExportedModel(FORMATS['executorch'].open(out))
-    with pytest.raises(PredictionError, match='multiples of 32 from 64 to 1344'):
+            FORMATS[kind].open(tmp_path / out.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind, says', [
+    ('executorch', 'multiples of 32 from 64 to 1344'), ('litert', 'size=.61, 75.')])
+def test_sizes_that_a_file_was_not_made_for(kind, says, written):
+    model = ExportedModel(FORMATS[kind].open(written('classifier', kind)[0]))
+    with pytest.raises(PredictionError, match=says):
         model.run(np.zeros((1, 3, 64, 70), np.uint8))
+    if kind == 'litert':  # to its size, the runtime resizes
+        assert model(np.zeros((64, 96, 3), np.uint8))['scores'].size > 1
 
 
 def copy_to(parts, folder):

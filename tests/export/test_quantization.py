@@ -18,6 +18,8 @@ from mmfastvit import (  # noqa: E402
 )
 from mmfastvit.apis.evaluate import evaluate  # noqa: E402
 from mmfastvit.export import Options, Quantization, export, quantization  # noqa: E402
+from mmfastvit.export.evaluation import METRICS  # noqa: E402
+from mmfastvit.export.formats import FORMATS  # noqa: E402
 from mmfastvit_runtime import load  # noqa: E402
 
 # One process for all: exports take longest, and are made once for each kind.
@@ -29,13 +31,20 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize('kind, name, dtype', [
     ('classifier', 'model.onnx', 'int8'), ('classifier', 'model.onnx', 'float16'),
     pytest.param('classifier', 'model.xml', 'int8', marks=SLOW),
+    ('classifier', 'model.ncnn.param', 'float16'),
+    *(pytest.param('classifier', name, dtype, marks=SLOW) for name, dtype in (
+        ('model.pte', 'int8'), ('model.tflite', 'int8'), ('model.tflite', 'float16'))),
+    pytest.param('retinanet', 'model.tflite', 'int8', marks=SLOW),
     *(pytest.param(kind, name, dtype, marks=SLOW) for kind in ('maskrcnn', 'fpn')
       for name in ('model.onnx', 'model.xml') for dtype in ('int8', 'float16'))])
 def test_fewer_bits(kind, name, dtype, exported, tmp_path):
-    pytest.importorskip('openvino')
+    written = next(row for row in FORMATS.values() if name.endswith(row.suffix))
+    for package in written.packages:
+        pytest.importorskip(package)
     cfg, checkpoint, plain, _ = exported(kind)
     out = tmp_path / name
     report = export(copy.deepcopy(cfg), str(checkpoint), str(out), Options(
+        size=(64, 96) if written.is_static else None,
         quantization=Quantization(dtype, max_drop=100.)))
     DefaultScope._instance_dict.clear()
     costs = report.costs
@@ -45,7 +54,7 @@ def test_fewer_bits(kind, name, dtype, exported, tmp_path):
     DefaultScope._instance_dict.clear()
     for metric, (_, after) in costs.metrics.items():
         assert after == pytest.approx(
-            found[metric] * quantization.METRICS[metric], nan_ok=True)
+            found[metric] * METRICS[metric], nan_ok=True)
     assert json.loads(Path(f'{out}.json').read_text())['costs']['dtype'] == dtype
     if name.endswith('.onnx'):
         counts = Counter(node.op_type for node in onnx.load(out).graph.node)
