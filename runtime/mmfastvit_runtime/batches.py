@@ -8,6 +8,7 @@ from .limits import MAX_PIXELS
 from .model import load
 from .pictures import decode_picture
 from .stream import FAILURES, Found, predict_stream
+from .tables import import_pyarrow
 
 Columns = dict[str, Any]  # by name, a value for each row
 
@@ -15,7 +16,7 @@ Columns = dict[str, Any]  # by name, a value for each row
 class BatchPredictor:
     """A model for ``map_batches`` of Ray Data, opened once in each worker.
 
-    It needs no Ray: a batch is a dict of columns.
+    It needs no Ray: :meth:`columns` maps a dict of columns to another.
 
     Args:
         model: A file that ``tools/export.py`` wrote, which every worker can read.
@@ -46,7 +47,29 @@ class BatchPredictor:
             raise PredictionError('Feature maps are too large for a table: export the '
                                   'whole model, or an image encoder.')
 
-    def __call__(self, batch: Columns) -> Columns:
+    def __call__(self, batch: Columns) -> Any:
+        """Return :meth:`columns` as a ``pyarrow.Table``.
+
+        Its types are the same where no picture has an object, so that blocks and their
+        files are of one kind.
+
+        Raises:
+            PredictionError: pyarrow, which Ray Data brings, is missing.
+        """
+        pyarrow, _ = import_pyarrow()
+        kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+
+        def arrow(kind: Any) -> Any:
+            return (pyarrow.list_(arrow(*kind)) if isinstance(kind, list) else
+                    kinds[kind])
+
+        types = dict(path=str, **_TYPES[self.model.metadata['task']], error=str)
+        columns = self.columns(batch)
+        return pyarrow.table(
+            {name: pyarrow.array(columns.get(name, []), arrow(kind))
+             for name, kind in types.items()})
+
+    def columns(self, batch: Columns) -> Columns:
         """Predict for the pictures of some rows.
 
         Args:
@@ -113,6 +136,12 @@ def _embedding(found: Any) -> dict[str, Any]:
 
 _FILL = {'detection': _detection, 'classification': _classification,
          'segmentation': _segmentation, 'features': _embedding}
+# What the columns hold, a list of one type where each row has a list.
+_TYPES: dict[str, dict[str, Any]] = {
+    'detection': dict(boxes=[[float]], scores=[float], labels=[int], category=[str]),
+    'classification': dict(label=int, category=str, score=float),
+    'segmentation': dict(labels=[int], category=[str], shares=[float]),
+    'features': dict(embedding=[float])}
 # What a row has whose picture could not be done.
 _COLUMNS: dict[str, dict[str, Any]] = {
     'detection': dict(boxes=[], scores=[], labels=[], category=[]),

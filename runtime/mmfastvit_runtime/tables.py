@@ -55,6 +55,6 @@ def import_pyarrow() -> tuple:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise PredictionError('--parquet needs pyarrow: pip install pyarrow.'
+        raise PredictionError('Tables need pyarrow: pip install pyarrow.'
                               ) from error
     return pyarrow, parquet

@@ -26,7 +26,7 @@ def columns(folder):
 def test_a_row_for_each_picture(folder, tmp_path):
     boxes = objects([[1, 2, 11, 22], [5, 5, 20, 30], [np.nan] * 4])
     model = write_model(tmp_path / 'model.onnx', 'detection', boxes)
-    found = BatchPredictor(str(model))(columns(folder))
+    found = BatchPredictor(str(model)).columns(columns(folder))
     assert found['path'] == columns(folder)['path']
     assert [error == '' for error in found['error']] == [True] * 5 + [False]
     assert 'is no picture' in found['error'][5]
@@ -38,7 +38,7 @@ def test_a_row_for_each_picture(folder, tmp_path):
 @pytest.mark.parametrize('task', ['classification', 'segmentation'])
 def test_other_tasks(task, folder, tmp_path):
     model = write_model(tmp_path / 'model.onnx', task)
-    found = BatchPredictor(str(model), batch_size=2)(columns(folder))
+    found = BatchPredictor(str(model), batch_size=2).columns(columns(folder))
     alone = load(str(model))(read_picture(folder / '0.png'))
     if task == 'classification':
         assert found['label'][0] == alone['scores'].argmax()
@@ -51,10 +51,21 @@ def test_other_tasks(task, folder, tmp_path):
 
 def test_no_rows_and_no_table(tmp_path):
     model = write_model(tmp_path / 'model.onnx', 'classification')
-    assert BatchPredictor(str(model))(dict(bytes=[])) == {'path': []}
+    assert BatchPredictor(str(model)).columns(dict(bytes=[])) == {'path': []}
     model = write_model(tmp_path / 'maps.onnx', 'features')
     with pytest.raises(PredictionError, match='too large for a table'):
         BatchPredictor(str(model))
+
+
+@pytest.mark.parametrize('task', ['detection', 'classification', 'segmentation'])
+def test_types_do_not_depend_on_what_is_found(task, folder, tmp_path):
+    pytest.importorskip('pyarrow')
+    boxes = objects([[1, 2, 11, 22]]) if task == 'detection' else None
+    predictor = BatchPredictor(str(write_model(tmp_path / 'model.onnx', task, boxes)))
+    full = predictor(columns(folder))
+    assert full.to_pydict() == predictor.columns(columns(folder))
+    for none in (dict(bytes=[]), dict(bytes=[b'no picture'])):
+        assert predictor(none).schema == full.schema
 
 
 def test_ray(folder, tmp_path):
