@@ -27,14 +27,15 @@ def main() -> None:
     parser.add_argument('--form', nargs='+', default=['train', 'deploy'],
                         help='some of train, deploy (or pytorch), compiled, and in '
                         'files, onnxruntime, openvino, ncnn, executorch, litert, '
-                        'each alone or with -float16 or -int8; int8 is openvino-int8 '
-                        '(default: train deploy)')
+                        'all but ncnn also with -int8, all but executorch with '
+                        '-float16; int8 is openvino-int8 (default: train deploy)')
     parser.add_argument('--memory-format', nargs='+', default=['channels_last'],
                         help='channels_last (default), contiguous or both')
     parser.add_argument('--vs', choices=['timm'],
                         help='compare with timm, on the same weights')
     parser.add_argument('--checkpoint', help='of a config\'s model, or a work '
-                        'directory (default: random weights)')
+                        'directory; deploy and files are then judged by all test data '
+                        '(default: random weights)')
     parser.add_argument('--rounds', type=positive, default=10,
                         help='turns of each contestant (default: 10)')
     parser.add_argument('--operations', action='store_true',
@@ -65,10 +66,15 @@ def main() -> None:
                   args.vs == 'timm', args.checkpoint)
              for name, size, batch in product(args.names, args.size, args.batch)]
     if args.into:  # before minutes of measuring
-        for case in cases:
-            if not case.compares_files:
-                parser.error('--into is for configs, in inference')
-            files.places(Path(case.name).stem, args.into)
+        if not all(case.compares_files for case in cases):
+            parser.error('--into is for configs, in inference')
+        stems = [Path(case.name).stem for case in cases]
+        if len(set(stems)) < len(stems):
+            parser.error('--into has one table for each config: give one --batch, and '
+                         'configs of different names')
+        for stem in stems:
+            files.places(stem, args.into)
+        check_targets([args.into], [*args.names, args.checkpoint])
     if args.out:
         check_targets([f'{args.out}.json', f'{args.out}.png'],
                       [*args.names, args.checkpoint])
@@ -78,15 +84,15 @@ def main() -> None:
     measured = [result for result in results if not result.refused]
     print(table(measured))
     print(growth(measured))
+    if args.out:
+        write_json(results, f'{args.out}.json')
+        plot(measured, f'{args.out}.png')
     for case in cases:
         if case.compares_files:
             text = files.table([result for result in results if result.case == case])
             print(text)
             if args.into:
                 files.insert(text, Path(case.name).stem, args.into)
-    if args.out:
-        write_json(results, f'{args.out}.json')
-        plot(measured, f'{args.out}.png')
 
 
 if __name__ == '__main__':

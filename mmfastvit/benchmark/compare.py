@@ -2,7 +2,7 @@
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from mmfastvit.utils.errors import ArgumentError, CheckpointError
+from mmfastvit.utils.errors import ArgumentError, CheckpointError, DataError
 from mmfastvit.utils.timing import take_turns
 
 from .backbones import check_equal
@@ -43,18 +43,22 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
             try:
                 found.append(processes.enter_context(OwnProcess(case, entry))
                              if own_processes else build(case, entry))
-            except (ArgumentError, CheckpointError) as error:
+            except (ArgumentError, CheckpointError, DataError) as error:
                 # Of a detector, not every kind of file can be; the others are compared.
                 if not (case.compares_files and entry.form in EXPORTED):
                     raise
                 refused.append(Result(case, entry.name, (), 0., 0., 0., 0., 0, 0, None,
-                                      refused=str(error)))
+                                      refused=' '.join(str(error).split())))
+        if not found:
+            raise ArgumentError('None of the forms can be had:\n' + '\n'.join(
+                f'{result.contestant}: {result.refused}' for result in refused))
         maps = {c.name: c.take_maps() for c in found}
         if not case.whole_model:
             check_equal(case, maps)
         del maps
         timings = take_turns({c.name: c.turn for c in found}, found[0].name,
-                             rounds, seconds)
+                             rounds, seconds,
+                             lambda: [c.measure_rates() for c in found])
         least = next(filter(None, (c.floor() for c in found)), None)
         return [Result(case, c.name, c.shape(), **asdict(timings[c.name]),
                        peak_bytes=c.peak_bytes(), saved_bytes=c.saved_bytes(),

@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.utils.timing import Turn, turn
 
-from .measure import copy_bandwidth, floor, matmul_rate, peak_bytes, saved_bytes
+from .measure import Rates, floor, peak_bytes, saved_bytes
 
 MODES = ('inference', 'frozen', 'live')
-# By the runtime, the format of its files.
-RUNTIMES = {'onnxruntime': 'onnx', 'openvino': 'openvino', 'ncnn': 'ncnn',
-            'executorch': 'executorch', 'litert': 'litert'}
-# By the form, a file's format, and its fewer bits.
+# By the form, a file's format, and its fewer bits: those of its row in FORMATS, which
+# needs mmcv (guarded by tests/benchmark/test_benchmark.py).
 EXPORTED: dict[str, tuple[str, str | None]] = {
-    **{name: (kind, None) for name, kind in RUNTIMES.items()},
-    'int8': ('openvino', 'int8'),
-    **{f'{name}-{dtype}': (kind, dtype) for name, kind in RUNTIMES.items()
-       for dtype in ('float16', 'int8')}}
+    'onnxruntime': ('onnx', None), 'onnxruntime-float16': ('onnx', 'float16'),
+    'onnxruntime-int8': ('onnx', 'int8'),
+    'openvino': ('openvino', None), 'openvino-float16': ('openvino', 'float16'),
+    'openvino-int8': ('openvino', 'int8'), 'int8': ('openvino', 'int8'),
+    'ncnn': ('ncnn', None), 'ncnn-float16': ('ncnn', 'float16'),
+    'executorch': ('executorch', None), 'executorch-int8': ('executorch', 'int8'),
+    'litert': ('litert', None), 'litert-float16': ('litert', 'float16'),
+    'litert-int8': ('litert', 'int8')}
 FORMS = ('train', 'deploy', 'compiled', *EXPORTED)
 MEMORY_FORMATS = {'channels_last': torch.channels_last,
                   'contiguous': torch.contiguous_format}
@@ -50,7 +52,7 @@ class Case:
         vs_timm: Whether to compare with timm, in its default memory format
             and in channels_last, and compiled or exported where ours is.
         checkpoint: Of a config's model, or a work directory; None takes random
-            weights.
+            weights. With one, forms that may be shipped are judged by all test data.
 
     Raises:
         ArgumentError: A value is none of those allowed, or the device does not
@@ -161,13 +163,16 @@ class Quality:
     Attributes:
         file_bytes: Of what is shipped; in PyTorch, of the weights.
         differences: By quantity, the largest from PyTorch on the pictures that are
-            timed, as :class:`mmfastvit.export.verification.Row` has it.
+            timed, as :class:`mmfastvit.export.verification.Row` has it; None where
+            PyTorch has no object like it.
         metrics: Of the test data, by name, in points; none of random weights.
+        size: Height and width that a file resizes all pictures to, if it does.
     """
 
     file_bytes: int
-    differences: dict[str, float]
+    differences: dict[str, float | None]
     metrics: dict[str, float]
+    size: tuple[int, int] | None = None
 
 
 @dataclass
@@ -183,6 +188,7 @@ class Contestant:
         maps: What it makes of ``x`` on the CPU in float32, (B, C, H, W) each;
             none of a whole model.
         quality: Of a whole model, what to know besides its time.
+        rates: Of the machine, once they were measured.
     """
 
     name: str
@@ -192,6 +198,7 @@ class Contestant:
     x: Tensor
     maps: list[np.ndarray] = field(default_factory=list)
     quality: Quality | None = None
+    rates: Rates | None = None
 
     def take_quality(self) -> Quality | None:
         return self.quality
@@ -230,10 +237,13 @@ class Contestant:
         del outputs
         return saved.total
 
+    def measure_rates(self) -> None:
+        """Note, for a deploy form, how fast the machine is at this moment."""
+        if getattr(self.model, 'deploy', False):
+            self.rates = self.rates or Rates(self.x.device, self.x.dtype)
+            self.rates.measure()
+
     def floor(self) -> float | None:
         """Return the least seconds for a deploy form, None for other forms."""
-        if not getattr(self.model, 'deploy', False):
-            return None
-        device, dtype = self.x.device, self.x.dtype
-        return floor(self.model, self.x, copy_bandwidth(device, dtype),
-                     matmul_rate(device, dtype))
+        return self.rates and floor(self.model, self.x, self.rates.bandwidth,
+                                    self.rates.macs)

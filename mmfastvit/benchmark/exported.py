@@ -1,17 +1,23 @@
 """Contestants that run outside of PyTorch, exported on the spot."""
 import tempfile
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmfastvit.models.reparam import reparameterize
-from mmfastvit.utils.errors import ArgumentError
+from mmfastvit.utils.errors import ArgumentError, CheckpointError
 from mmfastvit.utils.files import size_of
+from mmfastvit_runtime import PredictionError
 
 from .contestants import EXPORTED, Quality
+
+if TYPE_CHECKING:  # it needs mmcv
+    from mmfastvit.export.formats import Format
 
 
 class _Maps(nn.Module):
@@ -39,20 +45,14 @@ class ExportedBackbone(nn.Module):
         form: Of ``EXPORTED``.
 
     Raises:
-        ArgumentError: A package is missing, the exporter cannot follow, or the format
-            has no such bits.
+        ArgumentError: A package is missing, or the exporter cannot follow.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, form: str):
         super().__init__()
-        from mmfastvit.export.formats import FORMATS, format_of
-        from mmfastvit.export.formats.source import Source
+        from mmfastvit.export.formats import FORMATS, format_of, write_source
         name, dtype = EXPORTED[form]
         kind = format_of(f'model{FORMATS[name].suffix}')
-        if dtype not in (None, *kind.dtypes):
-            raise ArgumentError(f'form {form}: {name} has '
-                                f'{" and ".join(("float32", *kind.dtypes))}.')
-        origin = FORMATS[dtype and kind.origin or name]
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
             maps = _Maps(model, len(model(x)))
             metadata = dict(
@@ -62,13 +62,13 @@ class ExportedBackbone(nn.Module):
             if kind.is_mobile:
                 metadata['network'] = dict(outputs=maps.outputs, margin=[0, 0, 0])
                 maps.to(memory_format=torch.contiguous_format)
-            source = Source(maps, x[:metadata['batch']], metadata,
-                            Path(folder) / f'plain{origin.suffix}')
-            origin.write(maps, source.pictures, source.plain, metadata)
-            path = source.plain
+            path = Path(folder) / f'model{kind.suffix}'
+            x = x[:metadata['batch']]
             if dtype:
-                path = Path(folder) / f'model{kind.suffix}'
-                kind.reduce(source, path, dtype, [source.pictures.numpy()])
+                _, source = write_source(kind, maps, x, metadata, Path(folder))
+                kind.reduce(source, path, dtype, [x.numpy()])
+            else:
+                kind.write(maps, x, path, metadata)
             self.engine = kind.open(path, **_threads(kind))
 
     def __deepcopy__(self, memo: dict) -> 'ExportedBackbone':
@@ -95,6 +95,7 @@ def exported_model(cfg: Config, model: nn.Module, form: str, pictures: list[Tens
     Raises:
         ArgumentError: It cannot be exported.
         CheckpointError: The file computes something else.
+        DataError: Data for int8 is missing.
     """
     from mmfastvit.export import Options, Quantization, export
     from mmfastvit.export.evaluation import ExportedPredictor, metrics
@@ -102,7 +103,11 @@ def exported_model(cfg: Config, model: nn.Module, form: str, pictures: list[Tens
     from mmfastvit.export.verification import verify
     name, dtype = EXPORTED[form]
     kind = FORMATS[name]
+    if dtype and not is_trained:
+        raise ArgumentError(f'{dtype} is judged by the metric of a trained model: name '
+                            'its checkpoint (--checkpoint).')
     size = tuple(pictures[0].shape[1:]) if kind.is_static or kind.is_bounded else None
+    pictures = [one for one in pictures if size in (None, tuple(one.shape[1:]))]
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / 'model.pth'
         torch.save(model.state_dict(), checkpoint)
@@ -110,7 +115,10 @@ def exported_model(cfg: Config, model: nn.Module, form: str, pictures: list[Tens
         report = export(cfg, str(checkpoint), str(path), Options(
             size=size, quantization=dtype and Quantization(dtype)))
         predictor = ExportedPredictor(str(path), cfg.default_scope, **_threads(kind))
-        rows = verify(reparameterize(model), predictor.exported, pictures)
+        try:
+            rows = verify(reparameterize(model), predictor.exported, pictures)
+        except PredictionError as error:
+            raise CheckpointError(str(error)) from error
         differences = {row.quantity: max(other.difference for other in rows
                                          if other.quantity == row.quantity)
                        for row in rows if row.compared}
@@ -118,7 +126,9 @@ def exported_model(cfg: Config, model: nn.Module, form: str, pictures: list[Tens
             points = {name: after for name, (_, after) in report.costs.metrics.items()}
         else:
             points = metrics(cfg, predictor) if is_trained else {}
-        return predictor, Quality(report.size, differences, points)
+        return predictor, Quality(report.size, {
+            name: value if isfinite(value) else None
+            for name, value in differences.items()}, points, size)
 
 
 def weights_quality(cfg: Config, model: nn.Module, is_trained: bool) -> Quality:
@@ -130,6 +140,6 @@ def weights_quality(cfg: Config, model: nn.Module, is_trained: bool) -> Quality:
                        metrics(cfg, model) if is_trained else {})
 
 
-def _threads(kind) -> dict[str, int]:
-    """Return the option of an engine; ExecuTorch has none, and takes all cores."""
-    return {} if kind.name == 'executorch' else dict(threads=torch.get_num_threads())
+def _threads(kind: 'Format') -> dict[str, int]:
+    """Return the option of an engine, if it has one."""
+    return dict(threads=torch.get_num_threads()) if kind.has_threads else {}

@@ -1,13 +1,13 @@
 """A model's files beside each other: size, time, metric and difference."""
 import re
 from collections.abc import Sequence
-from math import isinf
 from pathlib import Path
 
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.utils.files import whole_file
 from mmfastvit.utils.tables import markdown
 
+from .contestants import EXPORTED
 from .report import MIB, machine
 from .results import Result
 
@@ -31,12 +31,12 @@ def table(results: Sequence[Result]) -> str:
     size = 'x'.join(map(str, measured[0].shape[2:]))
     own = machine(case.device)
     lines = [f'`{Path(case.name).stem}`, {measured[0].shape[0]} x 3 x {size}, '
-             f'{own["threads"]} threads of {own["device"]}, '
-             f'PyTorch {own["torch"]}, {own["date"]}:', '', markdown(
+             f'{own["threads"]} threads of {own["device"]}, PyTorch {own["torch"]} in '
+             f'{case.dtype}, {own["date"]}:', '', markdown(
                  ['form', 'file, MiB', 'median, ms', 'pictures/s', 'speed',
                   *(NAMES[name] for name in names), 'largest difference'], rows)]
-    reasons = [f'- {_form(result)}: {" ".join(result.refused.split())}'
-               for result in results if result.refused]
+    reasons = [f'- {_form(result)}: {result.refused}' for result in results
+               if result.refused]
     return '\n'.join([*lines, *[''] * bool(reasons), *reasons])
 
 
@@ -69,15 +69,18 @@ def places(name: str, path: str) -> tuple[str, str]:
         raise ArgumentError(f'{path} cannot be read: {error}.') from error
     first, last = f'<!-- files of {name} -->', '<!-- end -->'
     place = re.search(f'^{re.escape(first)}$.*?^{last}$', content, re.M | re.S)
-    if place is None:
+    if place is None or '<!-- files of' in place[0][len(first):]:
         raise ArgumentError(f'{path} has no place for the table: write the lines '
                             f'{first} and {last} where it is to stand.')
     return f'{content[:place.start()]}{first}', f'{last}{content[place.end():]}'
 
 
 def _form(result: Result) -> str:
-    form = result.contestant.split()[1]
-    return {'deploy': 'PyTorch'}.get(form, form)
+    _, form, memory_format = result.contestant.split()
+    if form in EXPORTED:
+        size = result.quality and result.quality.size
+        return f'{form}, {size[0]}x{size[1]}' if size else form
+    return f'PyTorch, {form}, {memory_format}'
 
 
 def _row(result: Result, names: Sequence[str]) -> list[str]:
@@ -89,7 +92,7 @@ def _row(result: Result, names: Sequence[str]) -> list[str]:
         points = [f'{quality.metrics[name]:.1f}' if name in quality.metrics else ''
                   for name in names]
         differences = ', '.join(
-            f'{name} {"others" if isinf(value) else f"{value:.0e}"}'
+            f'{name} {"others" if value is None else f"{value:.0e}"}'
             for name, value in quality.differences.items())
     return [_form(result), size, f'{result.median * 1e3:.1f}',
             f'{result.shape[0] / result.median:.1f}', f'{result.ratio:.2f}x', *points,

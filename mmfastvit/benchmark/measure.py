@@ -79,19 +79,36 @@ def peak_bytes(step: Step, device: torch.device) -> int:
     return int(max(np.cumsum([0, *(event.nbytes() for event in events)])))
 
 
-def copy_bandwidth(device: torch.device, dtype: torch.dtype) -> float:
-    """Return bytes read and written per second by a large copy."""
-    source = torch.ones(2**26, dtype=dtype, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+class Rates:
+    """The fastest that a device was seen to copy and to multiply.
 
+    Other work on the machine slows both, and a map in a cache moves faster than one in
+    memory; so they are measured several times, in several sizes, and the best counts.
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return multiply-accumulates per second of a large matrix product."""
-    # Processors without bfloat16 arithmetic take seconds for larger ones.
-    size = 8192 if device.type == 'cuda' else 512
-    a = torch.ones(size, size, dtype=dtype, device=device)
-    return size**3 / _fastest(lambda: a @ a)
+    Attributes:
+        bandwidth: Bytes read and written per second by a copy.
+        macs: Multiply-accumulates per second of a matrix product.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype):
+        self.options = dict(device=device, dtype=dtype)
+        self.bandwidth = self.macs = 0.
+        on_gpu = device.type == 'cuda'
+        # Of copies, values; of products, rows. Processors without bfloat16 arithmetic
+        # take seconds for larger ones.
+        self.copied = [2**26] if on_gpu else [2**20, 2**22, 2**26]
+        self.multiplied = [8192] if on_gpu else [512, 1024]
+
+    def measure(self) -> None:
+        """Measure once more, and keep what is faster."""
+        for size in self.copied:
+            source = torch.ones(size, **self.options)
+            target = torch.empty_like(source)
+            seconds = _fastest(lambda: target.copy_(source))  # noqa: B023
+            self.bandwidth = max(self.bandwidth, 2 * source.nbytes / seconds)
+        for size in self.multiplied:
+            a = torch.ones(size, size, **self.options)
+            self.macs = max(self.macs, size**3 / _fastest(lambda: a @ a))  # noqa: B023
 
 
 def floor(model: nn.Module, x: Tensor, bandwidth: float, rate: float) -> float:
@@ -104,8 +121,8 @@ def floor(model: nn.Module, x: Tensor, bandwidth: float, rate: float) -> float:
     Args:
         model: In deploy form.
         x: Its input.
-        bandwidth: From :func:`copy_bandwidth`.
-        rate: From :func:`matmul_rate`.
+        bandwidth: Of :class:`Rates`.
+        rate: Its ``macs``.
     """
     counter = _Layers(bandwidth, rate)
     with torch.no_grad(), counter:  # where nothing is computed
@@ -134,4 +151,4 @@ class _Layers(TorchDispatchMode):
 
 def _fastest(call: Step) -> float:
     timer = timer_of(call)
-    return min(timer.timeit(1).median for _ in range(10))
+    return min(timer.timeit(1).median for _ in range(5))

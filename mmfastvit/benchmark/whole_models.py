@@ -32,17 +32,18 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     split = 'train' if case.trains else 'test'
     check_data(cfg, split)
     cfg.model.backbone.init_cfg, cfg.channels_last = None, False
-    if not case.trains:
-        cfg.test_dataloader.batch_size = case.batch
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
     runner = build_runner(cfg, keep_log=False)
-    batch = next(iter(runner.build_dataloader(cfg[f'{split}_dataloader'])))
-    model = runner.model.train(case.trains)
+    loader = copy.deepcopy(cfg[f'{split}_dataloader'])
+    if not case.trains:
+        loader.batch_size = case.batch
+    batch = next(iter(runner.build_dataloader(loader)))
+    model = runner.model.cpu().train(case.trains)
     if case.checkpoint is None:
         randomize(model.backbone)
     else:
         load_weights(model, case.checkpoint)
-    x = model.data_preprocessor(copy.deepcopy(batch))['inputs'].to(case.device)
+    x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
     if entry.form in EXPORTED:
         from .exported import exported_model
         model, quality = exported_model(cfg, model, entry.form, batch['inputs'],
@@ -51,17 +52,18 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
                           case.trains, x, quality=quality)
     if not case.trains and entry.form != 'train':
         model = reparameterize(model)
-    model = model.to(case.device)
+    quality = None
+    if case.compares_files and entry.form == 'deploy':
+        from .exported import weights_quality
+        with case.autocast():
+            quality = weights_quality(cfg, model, bool(case.checkpoint))
+    model, x = model.to(case.device), x.to(case.device)
     if entry.memory_format == 'channels_last':
         model = to_channels_last(model)
     if case.mode == 'frozen':
         for module in model.backbone.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-    quality = None
-    if entry.form == 'deploy':
-        from .exported import weights_quality
-        quality = weights_quality(cfg, model, bool(case.checkpoint))
     if entry.form == 'compiled':
         model.backbone.compile()
     return Contestant(entry.name, model, partial(_run, case, model, batch),

@@ -73,8 +73,8 @@ class ExportedPredictor(BaseModel):
         """
         pictures = [_resized(picture.permute(1, 2, 0).numpy(), sample) for
                     picture, sample in zip(data['inputs'], data['data_samples'])]
-        for sample, found in zip(data['data_samples'],
-                                 self.exported.predict_resized(pictures)):
+        predictions = self.exported.predict_resized(pictures, len(pictures))
+        for sample, found in zip(data['data_samples'], predictions):
             self.fill(sample, found)
         return data['data_samples']
 

@@ -14,9 +14,8 @@ from mmfastvit.utils.files import check_targets, size_of, whole_file
 from mmfastvit_runtime import ExportedModel
 from mmfastvit_runtime.errors import first_line
 
-from .formats import FORMATS, Format, format_of
+from .formats import Format, format_of, write_source
 from .formats.onnx import OPSET
-from .formats.source import Source
 from .options import Options, is_static
 from .preparation import Prepared, prepare
 from .quantization import Costs, quantize
@@ -96,11 +95,9 @@ def export(cfg: Config, checkpoint: str, out: str, options: Options = Options()
             kind.write(own.graph, own.example, unfinished, own.metadata, **opset)
             rows = _verified(own, kind, unfinished)
         else:
-            origin = FORMATS[kind.origin or kind.name]
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            source = Source(own.graph, own.example, own.metadata,
-                            Path(folder) / f'plain{origin.suffix}')
-            origin.write(own.graph, own.example, source.plain, own.metadata, **opset)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            origin, source = write_source(kind, own.graph, own.example, own.metadata,
+                                          folder, **opset)
             rows = _verified(own, origin, source.plain)
             costs = quantize(cfg, source, unfinished, kind, options.quantization,
                              own.pictures[0][None].numpy())

@@ -14,8 +14,9 @@ from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.files import size_of
 from mmfastvit.utils.progress import track
 from mmfastvit.utils.timing import measure
-from mmfastvit_runtime import ExportedModel, PredictionError, read_picture
+from mmfastvit_runtime import Arrays, ExportedModel, PredictionError, read_picture
 from mmfastvit_runtime.sources import PICTURES as PICTURE_SUFFIXES
+from mmfastvit_runtime.windows import run as run_windows
 
 from .evaluation import METRICS, ExportedPredictor, metrics
 from .formats import Format
@@ -58,9 +59,9 @@ def quantize(cfg: Config, source: Source, out: Path, kind: Format,
              quantization: Quantization, picture: np.ndarray) -> Costs:
     """Write a verified file again, in fewer bits, and measure what that costs.
 
-    int8 is static and per channel, for the convolutions and matrix products of the
-    network; what decodes, selects and normalises stays in float32. Where a metric
-    falls too far, the layers whose input suffers most stay in float32, too, if the
+    int8 is static and per channel: of ONNX and OpenVINO for the convolutions and matrix
+    products of the network; of others for all that their library has rules for. Where a
+    metric falls too far, the layers whose input suffers most stay in float32, if the
     format names layers.
 
     Args:
@@ -84,6 +85,7 @@ def quantize(cfg: Config, source: Source, out: Path, kind: Format,
         model = ExportedModel(kind.open(float32))
         pictures = calibration_pictures(cfg, model, quantization.calibration) \
             if quantization.dtype == 'int8' else []
+        pictures = _windows(model, pictures)
         if kind.is_mobile:
             pictures = [model.engine.pad(one) for one, in pictures]
         before = _metrics(cfg, float32)
@@ -145,6 +147,23 @@ def calibration_pictures(cfg: Config, model: ExportedModel, source: str | None =
                 for path in track(paths, 'Reading pictures to calibrate with')]
     except PredictionError as error:
         raise DataError(str(error)) from error
+
+
+def _windows(model: ExportedModel, pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """Return what the network sees of pictures (1, 3, H, W), windows perhaps."""
+    if not model.metadata.get('slide'):
+        return pictures
+    seen = []
+
+    def watch(windows: np.ndarray) -> Arrays:
+        seen.extend(np.split(windows, len(windows)))
+        return model.engine.run(windows)
+
+    for picture in pictures:
+        run_windows(watch, picture, model.metadata)
+        if len(seen) >= PICTURES:
+            break
+    return seen[:PICTURES]
 
 
 def _training_pictures(cfg: Config) -> list[str]:

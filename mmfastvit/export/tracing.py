@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .converters.axes import bounded_axes
+
 
 def record(module: nn.Module, pictures: Tensor, metadata: dict
            ) -> torch.export.ExportedProgram:
@@ -21,10 +23,7 @@ def record(module: nn.Module, pictures: Tensor, metadata: dict
     """
     dynamic, sides = {}, metadata.get('sides')
     if sides:
-        step = sides['divisor']
-        dynamic = {axis: step * torch.export.Dim(
-            name, min=sides['least'] // step, max=sides['most'] // step)
-            for axis, name in ((2, 'height'), (3, 'width'))}
+        dynamic = bounded_axes(**sides)
     elif metadata['size'] is None:
         dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     if metadata['batch'] is None:

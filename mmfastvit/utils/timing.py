@@ -95,8 +95,12 @@ def measure(steps: dict[str, Step], baseline: str, rounds: int = 10,
 
 
 def take_turns(turns: dict[str, Callable[[int], Turn]], baseline: str,
-               rounds: int = 10, seconds: float = 0.5) -> dict[str, Timing]:
-    """:func:`measure` what takes its turns by itself, given how many calls."""
+               rounds: int = 10, seconds: float = 0.5,
+               between: Callable[[], object] = lambda: None) -> dict[str, Timing]:
+    """:func:`measure` what takes its turns by itself, given how many calls.
+
+    ``between`` is called after each round.
+    """
     numbers = {}
     for name, take in turns.items():
         take(3)  # compiles, allocates
@@ -105,6 +109,7 @@ def take_turns(turns: dict[str, Callable[[int], Turn]], baseline: str,
     for _ in range(rounds):
         for name, take in turns.items():
             found[name].append(take(numbers[name]))
+        between()
     times = {name: np.array([t.seconds for t in own]) for name, own in found.items()}
     return {name: Timing(
         median=float(np.median(own)),

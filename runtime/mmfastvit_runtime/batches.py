@@ -8,7 +8,7 @@ from .limits import MAX_PIXELS
 from .model import load
 from .pictures import decode_picture
 from .stream import FAILURES, Found, predict_stream
-from .tables import import_pyarrow
+from .tables import import_pyarrow, text
 
 Columns = dict[str, Any]  # by name, a value for each row
 
@@ -59,6 +59,11 @@ class BatchPredictor:
         pyarrow, _ = import_pyarrow()
         kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
 
+        def clean(value: Any) -> Any:
+            if isinstance(value, list):
+                return [clean(one) for one in value]
+            return text(value) if isinstance(value, str) else value
+
         def arrow(kind: Any) -> Any:
             return (pyarrow.list_(arrow(*kind)) if isinstance(kind, list) else
                     kinds[kind])
@@ -66,7 +71,7 @@ class BatchPredictor:
         types = dict(path=str, **_TYPES[self.model.metadata['task']], error=str)
         columns = self.columns(batch)
         return pyarrow.table(
-            {name: pyarrow.array(columns.get(name, []), arrow(kind))
+            {name: pyarrow.array(clean(columns.get(name, [])), arrow(kind))
              for name, kind in types.items()})
 
     def columns(self, batch: Columns) -> Columns:
@@ -131,7 +136,10 @@ def _segmentation(found: Any) -> dict[str, Any]:
 
 
 def _embedding(found: Any) -> dict[str, Any]:
-    return dict(embedding=found['embedding'].tolist())
+    embedding = found['embedding']
+    if embedding.ndim != 1:
+        raise PredictionError(f'The embedding has {embedding.shape}, and not one axis.')
+    return dict(embedding=embedding.tolist())
 
 
 _FILL = {'detection': _detection, 'classification': _classification,

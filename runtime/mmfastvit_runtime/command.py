@@ -1,7 +1,7 @@
 """Predict with an exported file, without PyTorch and OpenMMLab.
 
 Needs numpy, opencv-python-headless, pillow and onnxruntime (for .onnx), openvino
-(.xml), ncnn (.ncnn.param) or executorch (.pte).
+(.xml), ncnn (.ncnn.param), executorch (.pte) or ai-edge-litert (.tflite).
 """
 import argparse
 import os

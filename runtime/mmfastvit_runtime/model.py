@@ -217,7 +217,8 @@ def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedM
     """Open a file that ``tools/export.py`` wrote.
 
     Args:
-        path: The file, ``.onnx``, ``.xml``, ``.ncnn.param`` or ``.pte``.
+        path: The file, ``.onnx``, ``.xml``, ``.ncnn.param``, ``.pte`` or
+            ``.tflite``.
         max_pixels: Of :class:`ExportedModel`.
         options: ``threads``; and for ONNX Runtime ``device`` (cpu, cuda, tensorrt,
             coreml, directml), or ``providers`` by their own names.

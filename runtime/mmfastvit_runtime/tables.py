@@ -34,7 +34,7 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
     rest = iter(results)
     with parquet.ParquetWriter(path, schema) as writer:
         while rows := list(islice(rest, ROWS)):
-            rows = [{**row, **{name: _text(row[name]) for name in
+            rows = [{**row, **{name: text(row[name]) for name in
                                ('file_name', 'category')}} for row in rows]
             try:
                 table = pyarrow.Table.from_pylist(rows, schema)
@@ -44,7 +44,7 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
             writer.write_table(table)
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """Return a name without what is no letter, of disks that know other bytes."""
     return name.encode('utf-8', 'backslashreplace').decode()
 

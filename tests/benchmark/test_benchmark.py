@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -18,8 +20,8 @@ from mmfastvit import ArgumentError, FastViT, reparameterize
 from mmfastvit.benchmark import Case, Result, benchmark, files
 from mmfastvit.benchmark.backbones import check_equal
 from mmfastvit.benchmark.build import build
-from mmfastvit.benchmark.contestants import line_up
-from mmfastvit.benchmark.measure import floor, peak_bytes
+from mmfastvit.benchmark.contestants import EXPORTED, line_up
+from mmfastvit.benchmark.measure import Rates, floor, peak_bytes
 from mmfastvit.benchmark.own_process import OwnProcess
 from mmfastvit.benchmark.report import plot
 from mmfastvit.models.reparam import reparameterizable_layers
@@ -142,6 +144,21 @@ def test_floor_counts_every_layer():
     # As tools/summary.py counts, less attention's two products and the head.
     assert macs == pytest.approx(1.927e9, rel=1e-3)
     assert floor(model, x, bandwidth=1., rate=float('inf')) > 4 * 2 * 64 * 128**2
+
+
+def test_nothing_is_faster_than_the_floor():
+    deploy, = benchmark(Case('t8', (96, 96), forms=('deploy', )), 3, 0.05,
+                        own_processes=False)
+    assert 0 < deploy.floor < deploy.median
+
+
+def test_rates_are_the_best_that_were_seen(monkeypatch):
+    rates = Rates(torch.device('cpu'), torch.float32)
+    for seconds in (2., 1., 3.):
+        monkeypatch.setattr('mmfastvit.benchmark.measure._fastest',
+                            lambda _, seconds=seconds: seconds)
+        rates.measure()
+    assert rates.bandwidth == 2 * 2**26 * 4 and rates.macs == 1024**3
 
 
 def test_other_maps_are_refused():
@@ -306,15 +323,18 @@ def test_whole_model(config):
 
 
 @pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')
-def test_files_beside_each_other(config, tmp_path, shapes):
+def test_files_beside_each_other(config, tmp_path, shapes, monkeypatch):
     """What a format cannot hold is a row that says why; the others are measured."""
     pytest.importorskip('ncnn')
+    from mmfastvit.export.formats import FORMATS
+    monkeypatch.setitem(FORMATS, 'executorch', replace(FORMATS['executorch'],
+                                                       lacks=('segmentation', )))
     cfg, checkpoint = shapes_case('fpn', shapes, tmp_path)
     DefaultScope._instance_dict.clear()
     cfg.dump(tmp_path / 'own.py')
     document = tmp_path / 'docs.md'
     document.write_text('before\n<!-- files of own -->\nold\n<!-- end -->\nafter\n')
-    case = Case(str(tmp_path / 'own.py'), forms=('deploy', 'ncnn', 'ncnn-int8'),
+    case = Case(str(tmp_path / 'own.py'), forms=('deploy', 'ncnn', 'executorch'),
                 checkpoint=str(checkpoint))
     results = benchmark(case, 1, 0., own_processes=False)
     pytorch, ncnn, refused = results
@@ -322,18 +342,34 @@ def test_files_beside_each_other(config, tmp_path, shapes):
     assert ncnn.quality.metrics == pytest.approx(pytorch.quality.metrics, abs=0.1)
     assert 'mIoU' in ncnn.quality.metrics
     assert 0 < ncnn.quality.differences['logits'] < 1e-4
-    assert 'allowed for ncnn are float16' in refused.refused
+    assert 'the feature maps alone' in refused.refused
     files.insert(files.table(results), 'own', document)
     lines = document.read_text().splitlines()
     assert lines[0] == 'before' and lines[-1] == 'after' and 'old' not in lines
     assert [line.split()[1] for line in lines if line.startswith('|')][2:] == [
-        'PyTorch', 'ncnn', 'ncnn-int8']
-    with pytest.raises(ArgumentError, match='no place for the table'):
-        files.places('other', document)
+        'PyTorch,', 'ncnn', 'executorch']
+    document.write_text(document.read_text().replace('<!-- end -->\n', '')
+                        + '<!-- files of other -->\n<!-- end -->\n')
+    for name in ('another', 'own'):  # missing, without its end
+        with pytest.raises(ArgumentError, match='no place for the table'):
+            files.places(name, document)
+    with pytest.raises(ArgumentError, match='None of the forms'):
+        benchmark(replace(case, forms=('executorch', )), 1, 0., own_processes=False)
 
 
-def test_formats_without_such_bits_are_refused():
+def test_forms_are_what_formats_have():
+    pytest.importorskip('mmcv')
+    from mmfastvit.export.formats import FORMATS
+    for kind, own in groupby(sorted(EXPORTED.values(), key=lambda pair: pair[0]),
+                             key=lambda pair: pair[0]):
+        assert {dtype for _, dtype in own} == {None, *FORMATS[kind].dtypes}
+
+
+@pytest.mark.parametrize('form', ['ncnn', 'ncnn-float16', *(
+    pytest.param(form, marks=pytest.mark.slow) for form in
+    ('litert', 'litert-int8', 'executorch', 'executorch-int8'))])
+def test_backbones_in_files_for_phones(form):
     pytest.importorskip('ncnn')
-    with pytest.raises(ArgumentError, match='float32 and float16'):
-        benchmark(Case('t8', (64, 64), forms=('deploy', 'ncnn-int8')), 1, 0.,
-                  own_processes=False)
+    deploy, exported = benchmark(Case('t8', (64, 96), forms=('deploy', form)), 1, 0.,
+                                 own_processes=False)
+    assert exported.shape == deploy.shape and exported.median > 0

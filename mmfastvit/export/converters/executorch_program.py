@@ -48,10 +48,8 @@ def _int8(program, pictures: list[Path], sides: dict[str, int] | None):
         for path in pictures:
             module(torch.from_numpy(np.load(path)))
         module = convert_pt2e(module)
-    dynamic = sides and {axis: sides['divisor'] * torch.export.Dim(
-        name, min=sides['least'] // sides['divisor'],
-        max=sides['most'] // sides['divisor'])
-        for axis, name in ((2, 'height'), (3, 'width'))}
+    from axes import bounded_axes
+    dynamic = sides and bounded_axes(**sides)
     return torch.export.export(module, program.example_inputs[0],
                                dynamic_shapes=(dynamic, ))
 

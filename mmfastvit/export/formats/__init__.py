@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from mmfastvit.export.converters.remote import open_anywhere
 from mmfastvit.utils.errors import ArgumentError
@@ -42,6 +43,7 @@ class Format:
         most_sensitive: Names its layers, those first that suffer most from int8:
             source and pictures; None where it has no names.
         origin: Name of the format that ``reduce`` reads.
+        has_threads: Whether it can be told how many threads to take.
         known: Modules of ``SUBSTITUTES`` that it has operators for.
     """
 
@@ -62,6 +64,7 @@ class Format:
     reduce: Callable[..., None] | None = None
     most_sensitive: Callable[[Source, Sequence[np.ndarray]], list[str]] | None = None
     origin: str | None = None
+    has_threads: bool = True
     known: tuple[str, ...] = ()
 
 
@@ -83,10 +86,29 @@ FORMATS = {row.name: row for row in (
            known=('torch.nn.modules.pooling.AdaptiveAvgPool2d', )),
     Format('executorch', '.pte', (), executorch.write, open_anywhere,
            one_picture=True, is_bounded=True, is_mobile=True,
-           dtypes=('int8', ), reduce=executorch.reduce),
+           dtypes=('int8', ), reduce=executorch.reduce, has_threads=False),
     Format('litert', '.tflite', ('ai_edge_litert', ), litert.write, open_file,
            is_static=True, one_picture=True, is_mobile=True,
            dtypes=('float16', 'int8'), reduce=litert.reduce))}
+
+
+def write_source(kind: Format, module: nn.Module, pictures: Tensor, metadata: dict,
+                 folder: Path, **options: int) -> tuple[Format, Source]:
+    """Write a file in float32, for ``kind.reduce``.
+
+    Args:
+        kind: The format of the file in fewer bits.
+        module, pictures, metadata: That ``Format.write`` takes.
+        folder: Where it goes, as ``plain``.
+        options: Of ``Format.write``.
+
+    Returns:
+        The format that it is of, and it.
+    """
+    origin = FORMATS[kind.origin or kind.name]
+    source = Source(module, pictures, metadata, folder / f'plain{origin.suffix}')
+    origin.write(module, pictures, source.plain, metadata, **options)
+    return origin, source
 
 
 def format_of(path: str, name: str | None = None) -> Format:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmfastvit_runtime.errors import PredictionError
 from mmfastvit_runtime.metadata import check_outputs, parse
 from mmfastvit_runtime.prediction import Arrays
 
@@ -18,6 +19,9 @@ class LiteRt(Engine):
     Args:
         path: The file.
         threads: How many it may use; None takes one for each core.
+
+    Raises:
+        PredictionError: It is damaged, or :meth:`run` gets another size.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -35,10 +39,16 @@ class LiteRt(Engine):
                       signature['outputs'])
         self.by_own = dict(zip(own, names))
         self.given, = signature['inputs']
+        self.shape = tuple(interpreter.get_input_details()[0]['shape'])
         self.compute = interpreter.get_signature_runner()
         self.own_turn = threading.Lock()  # an interpreter has one memory
 
     def run(self, pictures: np.ndarray) -> Arrays:
+        if pictures.shape != self.shape:  # to which the library would change the graph
+            raise PredictionError(
+                f'This file takes arrays of {self.shape} (batch, channels, height, '
+                f'width); this is {pictures.shape}. Let the runtime resize pictures, '
+                'by calling the model with them.')
         with self.own_turn:
             found = self.compute(**{self.given: pictures})
         return {name: found[own] for own, name in self.by_own.items()}

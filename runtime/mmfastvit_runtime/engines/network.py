@@ -1,7 +1,7 @@
 """Files of the network alone: what comes before and after it is numpy's.
 
 Formats for phones and boards take one picture at a time, in float32, and have no
-operators for margins, suppression or the largest of classes.
+operators for margins or suppression, some none for the largest of classes.
 """
 import numpy as np
 
