@@ -35,8 +35,11 @@ def table(results: Sequence[Result]) -> str:
              f'{case.dtype}, {own["date"]}:', '', markdown(
                  ['form', 'file, MiB', 'median, ms', 'pictures/s', 'speed',
                   *(NAMES[name] for name in names), 'largest difference'], rows)]
-    reasons = [f'- {_form(result)}: {result.refused}' for result in results
-               if result.refused]
+    refused: dict[str, list[str]] = {}  # by the reason, forms
+    for result in results:
+        if result.refused:
+            refused.setdefault(result.refused, []).append(_form(result))
+    reasons = [f'- {", ".join(forms)}: {reason}' for reason, forms in refused.items()]
     return '\n'.join([*lines, *[''] * bool(reasons), *reasons])
 
 

@@ -35,6 +35,8 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
     runner = build_runner(cfg, keep_log=False)
     loader = copy.deepcopy(cfg[f'{split}_dataloader'])
+    # For one batch; processes that read on would take their part of each time.
+    loader.num_workers, loader.persistent_workers = 0, False
     if not case.trains:
         loader.batch_size = case.batch
     batch = next(iter(runner.build_dataloader(loader)))

@@ -39,7 +39,7 @@ class LiteRt(Engine):
                       signature['outputs'])
         self.by_own = dict(zip(own, names))
         self.given, = signature['inputs']
-        self.shape = tuple(interpreter.get_input_details()[0]['shape'])
+        self.shape = tuple(map(int, interpreter.get_input_details()[0]['shape']))
         self.compute = interpreter.get_signature_runner()
         self.own_turn = threading.Lock()  # an interpreter has one memory
 
