@@ -106,7 +106,7 @@ def quantize(cfg: Config, source: Source, out: Path, kind: Format,
                 break
         else:
             raise ArgumentError(
-                f'{quantization.dtype} loses {drop:.1f} points, where '
+                f'{quantization.dtype} loses {drop:.3g} points, where '
                 f'{quantization.max_drop} are allowed (--max-drop)' + (
                     f', even with {count} layers in float32' * bool(count) +
                     ': calibrate with pictures that are more like the test data '

@@ -17,15 +17,16 @@ from .functions import (
     add,
     attention,
     conv2d,
+    conv_stem,
     feed_forward,
     from_windows,
     gelu,
     gelu_conv2d,
-    in_strips,
     linear,
     mlp,
     moments,
     pick,
+    stem_maps,
     sum_by_moments,
     to_windows,
     widen,
@@ -33,7 +34,7 @@ from .functions import (
 )
 
 __all__ = [
-    'add', 'attention', 'conv2d', 'feed_forward', 'from_windows', 'gelu', 'gelu_conv2d',
-    'in_strips', 'linear', 'mlp', 'moments', 'pick', 'plain', 'runs_plain',
-    'sum_by_moments', 'to_windows', 'widen', 'windows_along',
+    'add', 'attention', 'conv2d', 'conv_stem', 'feed_forward', 'from_windows', 'gelu',
+    'gelu_conv2d', 'linear', 'mlp', 'moments', 'pick', 'plain', 'runs_plain',
+    'stem_maps', 'sum_by_moments', 'to_windows', 'widen', 'windows_along',
 ]

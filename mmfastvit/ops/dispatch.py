@@ -11,6 +11,8 @@ from torch.autograd import forward_ad
 
 # torch 2.1 cannot tell; there, the compiler sees what eager mode runs.
 _is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+# Before torch 2.7 nothing tells what is compiled from what is exported.
+_is_exporting = getattr(torch.compiler, 'is_exporting', _is_compiling)
 _plain = ContextVar('plain', default=os.environ.get('MMFASTVIT_PLAIN', '0') != '0')
 
 
@@ -41,8 +43,27 @@ def runs_plain() -> bool:
             or _is_transformed() or forward_ad._current_level >= 0)
 
 
+def runs_operators() -> bool:
+    """Whether faster forms run as operators that PyTorch's compiler keeps.
+
+    What is exported has to run where mmfastvit is not.
+    """
+    return (_is_compiling() and not torch.jit.is_tracing()
+            and not _wants_plain_operators())
+
+
+# The compiler cannot follow it, and takes the answer of when it compiles.
+@torch.compiler.assume_constant_result
+def _wants_plain_operators() -> bool:
+    return (_is_exporting() or _plain.get() or _is_transformed()
+            or forward_ad._current_level >= 0)
+
+
 def _is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+Forms = list[tuple[Callable[..., bool], Callable]]  # what they take, and they
 
 
 def dispatched(plain_form: Callable) -> Callable:
@@ -57,25 +78,34 @@ def dispatched(plain_form: Callable) -> Callable:
         ...     return F.gelu(x)
         >>> @gelu.faster(takes=lambda x: x.device.type == 'cpu')
         ... def _gelu_on_cpus(x): ...
+
+    ``function.compiled`` registers what runs within ``torch.compile`` instead: of
+    PyTorch's own operators and those of :mod:`mmfastvit.ops.library`.
     """
-    forms: list[tuple[Callable, Callable]] = []
+    eager: Forms = []
+    compiled: Forms = []
 
     @wraps(plain_form)
     def run(*args, **kwargs):
-        if not runs_plain():
-            for takes, form in forms:
-                if takes(*args, **kwargs):
-                    return form(*args, **kwargs)
+        if runs_operators():
+            forms = compiled
+        else:
+            forms = () if runs_plain() else eager
+        for takes, form in forms:
+            if takes(*args, **kwargs):
+                return form(*args, **kwargs)
         return plain_form(*args, **kwargs)
 
-    def faster(takes: Callable[..., bool]) -> Callable[[Callable], Callable]:
-        def register(form: Callable) -> Callable:
-            forms.append((takes, form))
-            return form
-        return register
-
-    run.plain, run.faster = plain_form, faster
+    run.plain = plain_form
+    run.faster, run.compiled = partial(_into, eager), partial(_into, compiled)
     return run
+
+
+def _into(forms: Forms, takes: Callable[..., bool]) -> Callable[[Callable], Callable]:
+    def register(form: Callable) -> Callable:
+        forms.append((takes, form))
+        return form
+    return register
 
 
 def is_cpu(x: Tensor) -> bool:

@@ -3,7 +3,7 @@
 These bodies are what a function means. Faster forms stand in for them where nothing
 can tell the difference but a clock (:mod:`mmfastvit.ops.dispatch`).
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -149,19 +149,56 @@ def pick(x: Tensor, stride: Pair) -> Tensor:
 
 
 @dispatched
-def in_strips(layers: Callable[..., Tensor], x: Tensor, growth: float, stride: int,
-              *parameters: Tensor) -> Tensor:
-    """Return layers(x, *parameters), (B, C, H, W) -> (B, C', H/stride, W/stride).
+def conv_stem(x: Tensor, act: str, strides: Sequence[int], parameters: Sequence[Tensor]
+              ) -> Tensor:
+    """Map images (B, C, H, W) -> (B, C', H/s, W/s): convolutions, each with an act.
 
     Args:
-        layers: Row i of what they return may depend on the rows (i - 1) * stride
-            to (i + 1) * stride - 1 of the images.
-        x: Images.
-        growth: Values of the layers' largest map, for each of ``x``.
-        stride: Of all layers together.
-        parameters: All that a gradient is to reach, but ``x``.
+        act: ``'gelu'`` or ``'relu'``.
+        strides: Of each convolution, as in :func:`stem_convs`.
+        parameters: Kernel and bias of each: (C', C / groups, k, k), k being 1 or 3, and
+            (C',).
     """
-    return layers(x, *parameters)
+    function = F.gelu if act == 'gelu' else F.relu
+    for kernel, bias, options in stem_convs(x, strides, parameters):
+        x = function(F.conv2d(x, kernel, bias, *options))
+    return x
+
+
+@dispatched
+def stem_maps(x: Tensor, act: str, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+              picks: bool) -> tuple[Tensor, ...]:
+    """Return the maps of a stem's second convolution, (B, C2, H/4, W/4), and more.
+
+    Both have stride 2 and 3x3 kernels, and the first an act after it.
+
+    Args:
+        act: ``'gelu'`` or ``'relu'``.
+        kernel_1: (C1, C, 3, 3).
+        bias_1: (C1,).
+        kernel_2: (C2, C1 / groups, 3, 3).
+        picks: Whether to return what a 1x1 convolution of stride 2 would see of the
+            act, too, (B, C1, H/4, W/4).
+    """
+    function = F.gelu if act == 'gelu' else F.relu
+    x = function(F.conv2d(x, kernel_1, bias_1, 2, 1))
+    out = F.conv2d(x, kernel_2, None, 2, 1, 1, len(kernel_1) // kernel_2.shape[1])
+    return (out, x[:, :, ::2, ::2]) if picks else (out, )
+
+
+def stem_convs(x: Tensor, strides: Sequence[int], parameters: Sequence[Tensor]
+               ) -> Iterator[tuple[Tensor, Tensor, tuple]]:
+    """Yield kernel, bias and options of each convolution that keeps, or halves, maps.
+
+    Those of stride 2 have 3x3 kernels and come first, those of stride 1 may be 1x1
+    alone.
+    """
+    channels = x.shape[1]
+    for stride, kernel, bias in zip(strides, parameters[::2], parameters[1::2]):
+        padding = kernel.shape[2] // 2
+        yield kernel, bias, ((stride, stride), (padding, padding), (1, 1),
+                             channels // kernel.shape[1])
+        channels = kernel.shape[0]
 
 
 @dispatched

@@ -1,13 +1,15 @@
 """GELU by the faster kernel, and computed again in the backward pass."""
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 from .dispatch import current_autocast, twice_differentiable
-from .functions import feed_forward, gelu, gelu_conv2d
+from .functions import conv_stem, feed_forward, gelu, gelu_conv2d, stem_convs
 from .gelu_backward import gelu_backward, gelu_backward_
-from .layouts import by_pixel
+from .layouts import by_pixel, gelu_
 from .overwriting import overwrites
 
 
@@ -15,10 +17,7 @@ from .overwriting import overwrites
 def _gelu(x: Tensor, inplace: bool = False) -> Tensor:
     if not overwrites():
         return _GELU.apply(x)
-    if not inplace:
-        return by_pixel(F.gelu, x)
-    by_pixel(torch.ops.aten.gelu_, x)
-    return x
+    return gelu_(x) if inplace else by_pixel(F.gelu, x)
 
 
 @gelu_conv2d.faster(takes=lambda *args, **kwargs: True)
@@ -36,6 +35,19 @@ def _gelu_conv2d(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
 def _feed_forward(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
                   bias_2: Tensor, inplace: bool = False) -> Tensor:
     return gelu_conv2d(F.conv2d(x, kernel_1, bias_1), kernel_2, bias_2, inplace=True)
+
+
+@conv_stem.faster(takes=lambda *_: True)
+def _conv_stem(x: Tensor, act: str, strides: Sequence[int],
+               parameters: Sequence[Tensor]) -> Tensor:
+    for i, (kernel, bias, options) in enumerate(stem_convs(x, strides, parameters)):
+        if act == 'gelu' and i > 0:
+            x = gelu_conv2d(x, kernel, bias, *options, inplace=True)
+        else:
+            x = F.conv2d(x, kernel, bias, *options)
+        if act == 'relu':
+            x = x.relu_()
+    return gelu(x, inplace=True) if act == 'gelu' else x
 
 
 class _GELU(Function):

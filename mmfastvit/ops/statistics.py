@@ -10,6 +10,7 @@ from torch.autograd import Function
 from .dispatch import twice_differentiable
 from .functions import Moments, by_channel, moments, sum_by_moments, weighted_sum, widen
 from .layouts import is_channels_last
+from .library import operator
 
 
 @moments.faster(takes=lambda x: True)
@@ -60,6 +61,27 @@ class _Moments(Function):
     def backward(ctx, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
         x, mean = ctx.saved_tensors
         return _gradient(x, mean, grad_mean, grad_var).to(x.dtype)
+
+
+def _save(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs, output[0])
+
+
+def _backward(ctx, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
+    x, mean = ctx.saved_tensors
+    return _gradient(x, mean, grad_mean, grad_var).to(x.dtype)
+
+
+@operator(lambda x: tuple(widen(x.new_empty(x.shape[1])) for _ in range(2)), _save,
+          _backward)
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    mean, variance = _compute(x)
+    return mean, variance
+
+
+@moments.compiled(takes=lambda x: x.device.type == 'cpu')
+def _by_operator(x: Tensor) -> Moments:
+    return torch.ops.mmfastvit.batch_moments(x)
 
 
 class _SumByMoments(Function):

@@ -70,11 +70,17 @@ CASES = {
         lambda x, factor: ops.sum_by_moments([x, x.sin() * factor[:, None, None]],
                                              weigh, [factor]),
         [maps(2, 8, 5, 6, layout=layout), tensor(8)], ()),
-    'in_strips': lambda layout: (
-        lambda kernel: ops.in_strips(
-            lambda x, kernel: torch.nn.functional.conv2d(x, kernel, None, 2, 1),
-            maps(2, 3, 12, 8, layout=layout) * 0 + 1, 1., 2, kernel),
-        [tensor(4, 3, 3, 3)], ()),
+    'stem_maps': lambda layout: (
+        lambda *kernels: torch.cat(ops.stem_maps(
+            torch.linspace(-1, 1, 1056).double().view(2, 3, 22, 8).contiguous(
+                memory_format=layout), 'gelu', *kernels, True), 1),
+        [tensor(4, 3, 3, 3), tensor(4), tensor(4, 1, 3, 3)], ()),
+    **{f'conv_stem, {act}': lambda layout, act=act: (
+        lambda *parameters: ops.conv_stem(
+            torch.linspace(-1, 1, 576).double().view(2, 3, 12, 8).contiguous(
+                memory_format=layout), act, (2, 2, 1), parameters),
+        [tensor(4, 3, 3, 3), tensor(4), tensor(4, 1, 3, 3), tensor(4),
+         tensor(6, 4, 1, 1), tensor(6)], ()) for act in ('gelu', 'relu')},
 }
 
 

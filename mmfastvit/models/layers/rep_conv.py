@@ -104,30 +104,42 @@ class RepConv(Reparameterizable):
 
         The norms of the input's own multiples come first.
         """
-        terms, of_input, seen = [], [], x
-        for branch in self.convs:
-            if branch.only_scales:
-                if branch.conv.stride != (1, 1):
-                    seen = ops.pick(x, branch.conv.stride)
-                of_input.append(Term(
-                    branch.norm, branch.conv.weight.flatten(), weight))
-            else:
-                terms.append((branch.conv(x),
-                              [Term(branch.norm, weight=weight)]))
+        seen, stride = x, self.main.stride
+        if stride != (1, 1) and any(branch.only_scales for branch in self.convs):
+            seen = ops.pick(x, stride)
+        return self.terms_of(seen, [branch.conv(x) for branch in self.convs
+                                    if not branch.only_scales], weight)
+
+    def terms_of(self, seen: Tensor, maps: Sequence[Tensor],
+                 weight: Tensor | None = None) -> Terms:
+        """Return the same, of maps that are there.
+
+        Args:
+            seen: The input, of stride 2 what a 1x1 convolution sees of it.
+            maps: Of the branches that do more than scale.
+            weight: (C,).
+        """
+        of_input = [Term(branch.norm, branch.conv.weight.flatten(), weight)
+                    for branch in self.convs if branch.only_scales]
         if self.skip is not None:
             of_input.append(Term(self.skip, weight=weight))
+        terms = [(x, [Term(branch.norm, weight=weight)]) for x, branch in zip(
+            maps, (branch for branch in self.convs if not branch.only_scales))]
         return [(seen, of_input), *terms] if of_input else terms
 
     def forward_live(self, x: Tensor) -> Tensor:
-        patch = self.main.weight[0].numel()
-        if (patch <= MAX_PATCH and self.main.groups == 1 and self.skip is None
-                and not x.requires_grad
-                and all(branch.conv.bias is None for branch in self.convs)):
-            return self._forward_image(x)
+        if self.knows_statistics(x):
+            return self.run(x, *self.live_kernel_and_bias(x))
         return sum_of_norms(self.terms(x))
 
-    def _forward_image(self, x: Tensor) -> Tensor:
-        """Run one convolution, on an input that needs no gradient itself.
+    def knows_statistics(self, x: Tensor) -> bool:
+        """Whether its norms' statistics follow from the patches of an image."""
+        return (self.main.weight[0].numel() <= MAX_PATCH and self.main.groups == 1
+                and self.skip is None and not x.requires_grad
+                and all(branch.conv.bias is None for branch in self.convs))
+
+    def live_kernel_and_bias(self, x: Tensor) -> Affine:
+        """Return those of the one convolution, on an input that needs no gradient.
 
         The mean m and covariance S of the patches that the kernel sees give
         each branch's statistics: its kernel k has mean k m and variance k S k.
@@ -146,10 +158,9 @@ class RepConv(Reparameterizable):
                        for k in (kernel.flatten(1) for kernel in kernels)]
         norms = with_moments([branch.norm for branch in self.convs], moments,
                              count)
-        kernel, bias = (t.to(op.weight.dtype) for t in fold_sum([
+        return tuple(t.to(op.weight.dtype) for t in fold_sum([
             fold_norm_after(kernel, None, norm)
             for kernel, norm in zip(kernels, norms)]))
-        return self.run(x, kernel, bias)
 
     def forward_branches(self, x: Tensor) -> Tensor:
         out = 0 if self.skip is None else self.skip(x)

@@ -4,5 +4,6 @@ from . import (  # noqa: F401  registers them
     convolution,
     feed_forward,
     linear,
+    live_stem,
     strips,
 )

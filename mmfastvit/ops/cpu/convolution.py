@@ -1,4 +1,6 @@
 """Depthwise convolutions as several, where oneDNN, PyTorch's CPU library, is slow."""
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch.autograd import Function
 from ..dispatch import is_cpu, twice_differentiable
 from ..functions import conv2d
 from ..layouts import is_channels_last, rows
+from ..library import operator
 
 FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
 
@@ -75,20 +78,27 @@ class _Depthwise(Function):
 
     @staticmethod
     @twice_differentiable
-    @torch.autocast('cpu', enabled=False)  # as in the forward pass
     def backward(ctx, grad):
         x, kernel, _ = ctx.saved_tensors
-        needs_x, needs_kernel, needs_bias, _ = ctx.needs_input_grad
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        grad_x = F.conv2d(grad, kernel.flip(2, 3), padding=ctx.padding,
-                          groups=len(kernel)) if needs_x else None
-        grad_bias = rows(grad).sum(0) if needs_bias else None
-        return (grad_x, _kernel_gradient(grad, x, kernel, ctx.padding)
-                if needs_kernel else None, grad_bias, None)
+        needed = ctx.needs_input_grad[:3]
+        found = _gradients(grad, x, kernel, ctx.padding, needed)
+        return *(g if wanted else None for g, wanted in zip(found, needed)), None
+
+
+@torch.autocast('cpu', enabled=False)  # as in the forward pass
+def _gradients(grad: Tensor, x: Tensor, kernel: Tensor, padding: Sequence[int],
+               needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return those of x, kernel and bias; of those that are not needed, nothing."""
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    none = grad.new_empty(0)
+    return (F.conv2d(grad, kernel.flip(2, 3), padding=padding, groups=len(kernel))
+            if needed[0] else none,
+            _kernel_gradient(grad, x, kernel, padding) if needed[1] else none,
+            rows(grad).sum(0) if needed[2] else none)
 
 
 def _kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,
-                     padding: tuple[int, int]) -> Tensor:
+                     padding: Sequence[int]) -> Tensor:
     """Return the gradient of a depthwise kernel, from strips of it."""
     def gradient(seen, strip, padding):
         return torch.ops.aten.convolution_backward(
@@ -115,3 +125,43 @@ def _pad_width(x: Tensor, left: int, right: int) -> Tensor:
                      for width in (left, right))
     inside = by_pixel[:, :, max(0, -left):w + min(0, right)]
     return torch.cat([before, inside, after], 2).permute(0, 3, 1, 2)
+
+
+@operator(fake=lambda grad, x, kernel, padding, needed: tuple(
+    torch.empty_like(like, memory_format=layout) if wanted else grad.new_empty(0)
+    for like, layout, wanted in zip(
+        (x, kernel, kernel[:, 0, 0, 0]),
+        (torch.channels_last, torch.contiguous_format, torch.contiguous_format),
+        needed)))
+def depthwise_backward(grad: Tensor, x: Tensor, kernel: Tensor, padding: Sequence[int],
+                       needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    of_x, of_kernel, of_bias = _gradients(grad, x, kernel, padding, needed)
+    return of_x, of_kernel.contiguous(), of_bias
+
+
+def _save(ctx, inputs, output) -> None:
+    x, kernel, _, ctx.padding = inputs
+    ctx.save_for_backward(x, kernel)
+
+
+def _backward(ctx, grad):
+    needed = ctx.needs_input_grad[:3]
+    found = torch.ops.mmfastvit.depthwise_backward(grad, *ctx.saved_tensors,
+                                                   ctx.padding, needed)
+    return *(g if wanted else None for g, wanted in zip(found, needed)), None
+
+
+@operator(lambda x, kernel, bias, padding: torch.empty_like(
+    x, memory_format=torch.channels_last), _save, _backward)
+def depthwise(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]
+              ) -> Tensor:
+    return F.conv2d(x, kernel, bias, padding=padding, groups=len(kernel))
+
+
+conv2d.compiled(takes=_widens)(_in_parts)
+
+
+@conv2d.compiled(takes=_is_slow_backward)
+def _as_operator(x: Tensor, kernel: Tensor, bias: Tensor | None = None, stride=(1, 1),
+                 padding=(0, 0), dilation=(1, 1), groups: int = 1) -> Tensor:
+    return torch.ops.mmfastvit.depthwise(x, kernel, bias, list(padding))
