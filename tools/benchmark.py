@@ -26,9 +26,10 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, …')
     parser.add_argument('--form', nargs='+', default=['train', 'deploy'],
                         help='some of train, deploy (or pytorch), compiled, and in '
-                        'files, onnxruntime, openvino, ncnn, executorch, litert, '
-                        'all but ncnn also with -int8, all but executorch with '
-                        '-float16; int8 is openvino-int8 (default: train deploy)')
+                        'files: onnxruntime, onnxruntime-float16, onnxruntime-int8, '
+                        'openvino, openvino-float16, openvino-int8 (or int8), ncnn, '
+                        'ncnn-float16, executorch, executorch-int8, litert, '
+                        'litert-float16, litert-int8 (default: train deploy)')
     parser.add_argument('--memory-format', nargs='+', default=['channels_last'],
                         help='channels_last (default), contiguous or both')
     parser.add_argument('--vs', choices=['timm'],

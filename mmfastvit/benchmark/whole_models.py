@@ -37,6 +37,7 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     loader = copy.deepcopy(cfg[f'{split}_dataloader'])
     # For one batch; processes that read on would take their part of each time.
     loader.num_workers, loader.persistent_workers = 0, False
+    loader.pop('prefetch_factor', None)  # which they alone may have
     if not case.trains:
         loader.batch_size = case.batch
     batch = next(iter(runner.build_dataloader(loader)))

@@ -7,7 +7,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .dispatch import current_autocast, twice_differentiable
-from .functions import conv_stem, feed_forward, gelu, gelu_conv2d, stem_convs
+from .functions import (
+    conv_stem,
+    feed_forward,
+    gelu,
+    gelu_conv2d,
+    pick,
+    stem_convs,
+    stem_maps,
+)
 from .gelu_backward import gelu_backward, gelu_backward_
 from .layouts import by_pixel, gelu_
 from .overwriting import overwrites
@@ -48,6 +56,15 @@ def _conv_stem(x: Tensor, act: str, strides: Sequence[int],
         if act == 'relu':
             x = x.relu_()
     return gelu(x, inplace=True) if act == 'gelu' else x
+
+
+@stem_maps.faster(takes=lambda *_: True)
+def _stem_maps(x: Tensor, act: str, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
+               picks: bool) -> tuple[Tensor, ...]:
+    x = F.conv2d(x, kernel_1, bias_1, 2, 1)
+    x = gelu(x, inplace=True) if act == 'gelu' else x.relu_()
+    out = F.conv2d(x, kernel_2, None, 2, 1, 1, len(kernel_1) // kernel_2.shape[1])
+    return (out, pick(x, (2, 2))) if picks else (out, )
 
 
 class _GELU(Function):
