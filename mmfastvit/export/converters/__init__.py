@@ -31,15 +31,13 @@ class Converter:
 
     Attributes:
         name: Of the format, and of the program beside this file.
-        requirements: That pip installs.
-        is_beside: Whether it works with this environment's torch; then only
-            ``requirements`` themselves are installed, and the rest is seen.
+        requirements: That pip installs, and nothing that they ask for: the rest is
+            seen in this environment, torch above all.
         cost: Of its environment, in words.
     """
 
     name: str
     requirements: tuple[str, ...]
-    is_beside: bool
     cost: str
 
 
@@ -48,7 +46,7 @@ CONVERTERS = {row.name: row for row in (
         'executorch==1.2.0',  # the converter, and what runs its files
         # What it imports of all that it asks for: its tables of operators and of types.
         'torchao==0.18.0', 'flatbuffers', 'ruamel.yaml', 'tabulate'),
-        True, '0.2 GB and half a minute'),
+        '0.2 GB and half a minute'),
     Converter('litert', (
         'litert-torch==0.10.0',  # from programs of PyTorch to MLIR
         'litert-converter==0.5.0',  # from there to files
@@ -57,7 +55,7 @@ CONVERTERS = {row.name: row for row in (
         'jax==0.10.2', 'jaxlib==0.10.2', 'opt_einsum', 'jaxtyping', 'wadler-lindig',
         'multipledispatch', 'torchao==0.18.0', 'xdsl==0.28.0', 'lark', 'absl-py',
         'immutabledict'),
-        True, '0.8 GB and half a minute'),
+        '0.8 GB and half a minute'),
     )}
 
 
@@ -69,7 +67,7 @@ def python_of(name: str) -> Path:
     """
     row = CONVERTERS[name]
     home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmfastvit')
-    says = (*row.requirements, sys.version, torch.__version__ * row.is_beside)
+    says = (*row.requirements, sys.version, torch.__version__)
     digest = hashlib.sha256('\n'.join(says).encode()).hexdigest()[:8]
     folder = home / f'{name}-{digest}'
     if not folder.exists():
@@ -90,24 +88,21 @@ def python_of(name: str) -> Path:
 def _make(row: Converter, folder: Path) -> None:
     """Make a converter's environment; it works when it is renamed."""
     venv.create(folder, clear=True, with_pip=True)
-    options = ['--no-deps'] if row.is_beside else []
     done = subprocess.run(
-        [folder / 'bin' / 'python', '-m', 'pip', 'install', '-q', *options,
+        [folder / 'bin' / 'python', '-m', 'pip', 'install', '-q', '--no-deps',
          *row.requirements], text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT)
     if done.returncode:
         last = (done.stdout.strip().splitlines() or ['it said nothing'])[-1]
         raise ArgumentError(
             f'The environment for {row.name} cannot be made: pip says {last} It was '
-            f'asked to install {" ".join((*options, *row.requirements))}.')
+            f'asked to install {" ".join(row.requirements)}.')
 
 
-def environment_of(name: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the variables that a converter's Python runs with."""
-    variables = dict(os.environ, PYTHONPATH='')
-    if CONVERTERS[name].is_beside:
-        variables['MMFASTVIT_BESIDE'] = sysconfig.get_paths()['purelib']
-    return variables
+    return dict(os.environ, PYTHONPATH='',
+                MMFASTVIT_BESIDE=sysconfig.get_paths()['purelib'])
 
 
 def convert(name: str, program: torch.export.ExportedProgram, path: Path,
@@ -149,7 +144,7 @@ def run_converter(name: str, what: str, source: Path, path: Path, *options: str
     """
     done = subprocess.run(
         [python_of(name), HERE / f'{name}_{what}.py', source, path, *options],
-        text=True, errors='replace', timeout=LIMIT_S, env=environment_of(name),
+        text=True, errors='replace', timeout=LIMIT_S, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode or not path.is_file():
         last = (done.stdout.strip().splitlines() or ['it said nothing'])[-1]

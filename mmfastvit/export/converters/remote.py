@@ -12,7 +12,7 @@ from mmfastvit_runtime.engines import ENGINES, Engine, WholeModel, open_file
 from mmfastvit_runtime.engines.appended import read_appended
 from mmfastvit_runtime.metadata import parse
 
-from . import HERE, environment_of, python_of
+from . import HERE, environment, python_of
 
 SUFFIXES = {'.pte': 'executorch'}  # by a file's suffix the converter
 
@@ -51,7 +51,7 @@ class Remote(Engine):
         self.process = subprocess.Popen(
             [python_of(name), HERE / 'serve.py', path, self.folder.name], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment_of(name))
+            env=environment())
         self.own_turn = threading.Lock()
         self._wait()
 

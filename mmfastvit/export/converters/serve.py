@@ -13,8 +13,7 @@ RUNTIME = Path(__file__).resolve().parents[3] / 'runtime'
 
 def main() -> None:
     sys.path.insert(0, str(RUNTIME))  # of a checkout; else it is installed
-    if 'MMFASTVIT_BESIDE' in os.environ:
-        site.addsitedir(os.environ['MMFASTVIT_BESIDE'])
+    site.addsitedir(os.environ['MMFASTVIT_BESIDE'])
     import numpy as np
 
     from mmfastvit_runtime import PredictionError
