@@ -3,11 +3,15 @@
 ``functions.py`` has their plain forms, ``dispatch.py`` the rule by which a faster one
 stands in. ``with ops.plain():`` runs the plain forms alone.
 """
-# Of the forms that take the arguments, the one registered first runs: CPUs' come first.
+# Of the forms that take the arguments, the one registered first runs: those for one
+# kind of device come first.
+from . import cpu, triton  # noqa: F401
+
+# isort: split
 from . import (  # noqa: F401
-    cpu,
     overwriting,
     picking,
+    pointwise,
     recomputing,
     statistics,
     windows,

@@ -1,9 +1,11 @@
-"""Kernels for GPUs, run by Triton's interpreter."""
+"""Kernels for GPUs, run by Triton's interpreter, and what is given to them."""
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from conftest import ROOT
 
@@ -16,3 +18,37 @@ def test_kernels_equal_pytorch_s_operators():
         env=dict(os.environ, TRITON_INTERPRET='1'), capture_output=True)
     assert done.returncode == 0, done.stderr
     assert 'all kernels agree' in done.stdout
+
+
+LARGE_MAP = (8, 64, 128, 128)
+
+
+@pytest.mark.parametrize('is_taken, shape, options', [
+    (True, LARGE_MAP, {}),
+    (True, LARGE_MAP, dict(dtype=torch.bfloat16)),
+    (False, LARGE_MAP, dict(dtype=torch.float64)),  # kernels sum up in float32
+    (False, LARGE_MAP, dict(memory_format=torch.contiguous_format)),
+    (False, LARGE_MAP, dict(device='cpu')),
+    (False, (1, 64, 8, 8), {}),  # launching it would take longer
+])
+def test_which_maps_go_to_kernels(is_taken, shape, options):
+    from mmfastvit.ops.triton import convolution, feed_forward
+    with FakeTensorMode():
+        x = torch.empty(shape, **dict(
+            dict(device='cuda', memory_format=torch.channels_last), **options))
+        kernel, hidden = x.new_empty(64, 1, 7, 7), x.new_empty(256)
+        parameters = (x.new_empty(256, 64, 1, 1), hidden,
+                      x.new_empty(64, 256, 1, 1), x.new_empty(64))
+        assert convolution._takes(x, kernel, None, (1, 1), (3, 3), (1, 1),
+                                  64) == is_taken
+        assert feed_forward._takes(x, *parameters) == is_taken
+
+
+def test_other_convolutions_stay_pytorch_s():
+    from mmfastvit.ops.triton.convolution import _takes
+    with FakeTensorMode():
+        x = torch.empty(LARGE_MAP, device='cuda', memory_format=torch.channels_last)
+        kernel = x.new_empty(64, 1, 7, 7)
+        assert not _takes(x, kernel, None, (1, 1), (2, 2), (1, 1), 64)  # grows smaller
+        assert not _takes(x, kernel, None, (1, 1), (6, 6), (2, 2), 64)  # dilated
+        assert not _takes(x, x.new_empty(64, 2, 7, 7), None, (1, 1), (3, 3), (1, 1), 32)
