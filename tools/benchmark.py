@@ -14,9 +14,10 @@ def main() -> None:
                         'mci3, mci4, fastvithd, fastervit_0 … fastervit_6 or '
                         'fastervit_4_21k_224 … 768, or a config, '
                         'whose whole model runs on its own data (default: sa12)')
-    parser.add_argument('--size', nargs='+', type=size, default=[(512, 512)],
+    parser.add_argument('--size', nargs='+', type=size, default=[None],
                         metavar='HxW',
-                        help='one or several, 512 or 800x1344 (default: 512)')
+                        help='one or several, 512 or 800x1344 (default: 512; of a '
+                        'config, what its pipeline makes)')
     parser.add_argument('--batch', nargs='+', type=positive, default=[1])
     parser.add_argument('--mode', default='inference',
                         help='inference (default), or a training step with the norms '
@@ -33,7 +34,8 @@ def main() -> None:
     parser.add_argument('--memory-format', nargs='+', default=['channels_last'],
                         help='channels_last (default), contiguous or both')
     parser.add_argument('--vs', choices=['timm'],
-                        help='compare with timm, on the same weights')
+                        help='compare with timm, on the same weights; a config\'s '
+                        'model then has timm\'s backbone')
     parser.add_argument('--checkpoint', help='of a config\'s model, or a work '
                         'directory; deploy and files are then judged by all test data '
                         '(default: random weights)')
@@ -42,6 +44,9 @@ def main() -> None:
     parser.add_argument('--operations', action='store_true',
                         help='instead, time each function of mmfastvit.ops beside its '
                         'plain form, on the CPU')
+    parser.add_argument('--processes', type=positive, default=1,
+                        help='run so many of each contestant at the same time, as a '
+                        'server does; they share the threads (default: 1)')
     parser.add_argument('--one-process', action='store_true',
                         help='run all contestants in this process, where the '
                         'memory that one has freed serves the next')
@@ -64,7 +69,7 @@ def main() -> None:
     forms = tuple('deploy' if form == 'pytorch' else form for form in args.form)
     cases = [Case(name, size, batch, args.mode, args.dtype, args.device,
                   forms, tuple(args.memory_format),
-                  args.vs == 'timm', args.checkpoint)
+                  args.vs == 'timm', args.checkpoint, args.processes)
              for name, size, batch in product(args.names, args.size, args.batch)]
     if args.into:  # before minutes of measuring
         if not all(case.compares_files for case in cases):

@@ -15,6 +15,7 @@ from . import timm_twin
 from .contestants import EXPORTED, MEMORY_FORMATS, Case, Contestant, Entry
 from .weights import randomize
 
+SIZE = 512, 512
 # To which forms agree in float32, relative to a map's largest value. Norms on
 # batch statistics of few values amplify rounding.
 PRECISION = {'inference': 1e-5, 'frozen': 1e-5, 'live': 1e-3}
@@ -27,7 +28,7 @@ def backbone(case: Case, entry: Entry) -> Contestant:
         ArgumentError: timm is missing, or there is no such variant.
     """
     torch.manual_seed(0)
-    x = torch.randn(case.batch, 3, *case.size)
+    x = torch.randn(case.batch, 3, *(case.size or SIZE))
     layout = MEMORY_FORMATS[entry.memory_format]
     model = _network(case, entry).train(case.mode == 'live')
     if entry.form in EXPORTED:

@@ -8,7 +8,7 @@ from mmfastvit.utils.timing import take_turns
 from .backbones import check_equal
 from .build import build
 from .contestants import EXPORTED, Case, line_up
-from .own_process import OwnProcess
+from .own_process import OwnProcess, Server
 from .results import Result
 
 
@@ -36,13 +36,19 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
         >>> for result in benchmark(Case('t8', (256, 256), vs_timm=True)):
         ...     print(result.contestant, f'{result.ratio:.2f}x')
     """
+    if case.processes > 1 and not own_processes:
+        raise ArgumentError(f'{case.processes} processes of each contestant, and all in '
+                            'this one: leave out --processes or --one-process.')
     refused = []
     with ExitStack() as processes:
         found = []
         for entry in line_up(case):
             try:
-                found.append(processes.enter_context(OwnProcess(case, entry))
-                             if own_processes else build(case, entry))
+                if own_processes:
+                    kind = OwnProcess if case.processes == 1 else Server
+                    found.append(processes.enter_context(kind(case, entry)))
+                else:
+                    found.append(build(case, entry))
             except (ArgumentError, CheckpointError, DataError) as error:
                 # Of a detector, not every kind of file can be; the others are compared.
                 if not (case.compares_files and entry.form in EXPORTED):
@@ -53,7 +59,7 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
             raise ArgumentError('None of the forms can be had:\n' + '\n'.join(
                 f'{result.contestant}: {result.refused}' for result in refused))
         maps = {c.name: c.take_maps() for c in found}
-        if not case.whole_model:
+        if case.vs_timm or not case.whole_model:
             check_equal(case, maps)
         del maps
         timings = take_turns({c.name: c.turn for c in found}, found[0].name,

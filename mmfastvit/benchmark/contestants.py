@@ -37,8 +37,9 @@ class Case:
 
     Attributes:
         name: A variant, or for a whole model the path of its config.
-        size: Height and width of the pictures; a config brings its own.
-        batch: How many pictures; in training a config brings its own.
+        size: Height and width of the pictures. None takes 512x512, and of a config
+            those that its pipeline makes.
+        batch: How many pictures.
         mode: ``'inference'``, or a training step (forward and backward) with
             the backbone's norms on running (``'frozen'``) or batch statistics
             (``'live'``).
@@ -50,9 +51,12 @@ class Case:
             ``EXPORTED`` are the deploy form in a file.
         memory_formats: Of our forms.
         vs_timm: Whether to compare with timm, in its default memory format
-            and in channels_last, and compiled or exported where ours is.
+            and in channels_last, and compiled or exported where ours is. A config's
+            model then has timm's backbone instead of ours, on the same weights.
         checkpoint: Of a config's model, or a work directory; None takes random
             weights. With one, forms that may be shipped are judged by all test data.
+        processes: How many of each contestant run at the same time, as on a server;
+            they share the machine's threads.
 
     Raises:
         ArgumentError: A value is none of those allowed, or the device does not
@@ -60,7 +64,7 @@ class Case:
     """
 
     name: str = 'sa12'
-    size: tuple[int, int] = (512, 512)
+    size: tuple[int, int] | None = None
     batch: int = 1
     mode: str = 'inference'
     dtype: str = 'float32'
@@ -69,6 +73,7 @@ class Case:
     memory_formats: tuple[str, ...] = ('channels_last', )
     vs_timm: bool = False
     checkpoint: str | None = None
+    processes: int = 1
 
     def __post_init__(self):
         for what, values, allowed in (
@@ -79,11 +84,15 @@ class Case:
             if unknown or not values:
                 raise ArgumentError(f'{what} {", ".join(unknown) or "missing"}: '
                                     f'allowed are {", ".join(allowed)}.')
-        if self.whole_model and self.vs_timm:
-            raise ArgumentError(
-                f'{self.name} is a whole model, and timm has none: leave out --vs '
-                'timm, or name a variant.')
         exported = [form for form in self.forms if form in EXPORTED]
+        if self.whole_model and self.vs_timm and self.checkpoint:
+            raise ArgumentError(
+                f'{self.checkpoint}: beside timm\'s, a config\'s model has random '
+                'weights: leave out --checkpoint or --vs timm.')
+        if self.whole_model and self.vs_timm and exported:
+            raise ArgumentError(
+                f'form {", ".join(exported)}: a config\'s model with timm\'s backbone '
+                'is not exported: leave out --vs timm, or name a variant.')
         if exported and (self.trains or self.dtype != 'float32'
                          or torch.device(self.device).type != 'cpu'):
             raise ArgumentError(f'form {", ".join(exported)}: exported files run in '
@@ -106,7 +115,7 @@ class Case:
     @property
     def compares_files(self) -> bool:
         """Whether forms of a whole model are held against each other, to be shipped."""
-        return self.whole_model and not self.trains
+        return self.whole_model and not self.trains and not self.vs_timm
 
     def autocast(self) -> AbstractContextManager:
         if self.dtype == 'float32':

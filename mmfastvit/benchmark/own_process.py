@@ -8,8 +8,9 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -17,6 +18,7 @@ from threading import Thread
 import torch
 
 from mmfastvit.utils.errors import ProcessError, UserError
+from mmfastvit.utils.timing import Turn
 
 from .build import build
 from .contestants import Case, Contestant, Entry
@@ -39,7 +41,8 @@ class OwnProcess:
         # managed as in a program of one's own.
         self._pool = ProcessPoolExecutor(1, get_context('spawn'), _end_with_parent)
         try:
-            self._run(_build, case, entry, torch.get_num_threads())
+            self._run(_build, case, entry,
+                      max(1, torch.get_num_threads() // case.processes))
         except BaseException:
             self._pool.shutdown()
             raise
@@ -61,6 +64,46 @@ class OwnProcess:
                 f'the process of {self.name} is gone. A system short of memory ends '
                 'processes: take a smaller size or batch. A script of your own has '
                 "to call this under if __name__ == '__main__'.") from error
+
+
+class Server:
+    """Several processes of one contestant, which share the machine's threads.
+
+    All run at the same time. A turn takes as long as the slowest of them; memory is
+    that of all.
+
+    Raises:
+        As :class:`OwnProcess`.
+    """
+
+    def __init__(self, case: Case, entry: Entry):
+        self.name = entry.name
+        with ExitStack() as processes:
+            self._processes = [processes.enter_context(OwnProcess(case, entry))
+                               for _ in range(case.processes)]
+            self._open = processes.pop_all()
+
+    def __getattr__(self, method: str) -> Callable:
+        return getattr(self._processes[0], method)
+
+    def __enter__(self) -> 'Server':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._open.close()
+
+    def turn(self, number: int) -> Turn:
+        turns = self._all('turn', number)
+        return Turn(max(turn.seconds for turn in turns),
+                    sum(turn.page_faults for turn in turns))
+
+    def peak_bytes(self) -> int:
+        return sum(self._all('peak_bytes'))
+
+    def _all(self, method: str, *args) -> list:
+        with ThreadPoolExecutor(len(self._processes)) as threads:
+            return list(threads.map(lambda process: getattr(process, method)(*args),
+                                    self._processes))
 
 
 def _end_with_parent() -> None:

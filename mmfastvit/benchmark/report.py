@@ -39,17 +39,18 @@ def machine(device: str) -> dict[str, str | int]:
 
 def table(results: Sequence[Result]) -> str:
     """Return Markdown, the baseline of each case first."""
-    header = ['case', 'contestant', 'median, ms', 'spread', 'speed', 'page faults',
-              'peak, MiB', 'saved, MiB', 'time / floor']
+    header = ['case', 'contestant', 'median, ms', 'spread', 'speed', 'pictures/s',
+              'page faults', 'peak, MiB', 'saved, MiB', 'time / floor']
     rows = []
     for result in results:
         size = 'x'.join(map(str, result.shape[2:]))
         case = result.case
+        times = f' {case.processes} processes' if case.processes > 1 else ''
         rows.append([
             f'{Path(case.name).stem} {result.shape[0]}x{size} {case.mode} '
-            f'{case.dtype}', result.contestant, f'{result.median * 1e3:.1f}',
+            f'{case.dtype}{times}', result.contestant, f'{result.median * 1e3:.1f}',
             f'{result.spread * 1e3:.1f}', f'{result.ratio:.2f}x',
-            f'{result.page_faults:.0f}',
+            f'{result.pictures_per_second:.1f}', f'{result.page_faults:.0f}',
             f'{result.peak_bytes / MIB:.0f}' if result.peak_bytes else '',
             f'{result.saved_bytes / MIB:.1f}' if result.saved_bytes else '',
             f'{result.median / result.floor:.2f}' if result.floor else ''])

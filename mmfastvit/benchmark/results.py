@@ -39,3 +39,8 @@ class Result:
     floor: float | None
     quality: Quality | None = None
     refused: str = ''
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Of all processes together."""
+        return self.shape[0] * self.case.processes / self.median

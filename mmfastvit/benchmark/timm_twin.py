@@ -1,12 +1,15 @@
 """timm's FastViT, the peer that a user would take instead."""
 import re
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfastvit.checkpoints.fit import StateDict
-from mmfastvit.models.fastvit import convert_state_dict
+from mmfastvit.models.fastvit import VARIANTS, FastViT, convert_state_dict
 from mmfastvit.utils.errors import ArgumentError
+
+from .weights import randomize
 
 _NAMES = {'fastvithd': 'mci3'}  # which timm calls otherwise
 
@@ -26,13 +29,50 @@ def build(arch: str) -> nn.Module:
     except ImportError as error:
         raise ArgumentError('comparing with timm needs it: pip install timm, or '
                             'leave out --vs timm.') from error
-    name = _NAMES.get(arch.lower(), arch.lower())
-    twin = timm.create_model(f'fastvit_{name}', features_only=True)
+    twin = timm.create_model(_name(arch), features_only=True)
+    _mend_stem(twin)
+    return twin
+
+
+def _name(arch: str) -> str:
+    return f'fastvit_{_NAMES.get(arch.lower(), arch.lower())}'
+
+
+def _mend_stem(twin: nn.Module) -> None:
     for conv in twin.modules():
         if (isinstance(conv, nn.Conv2d) and conv.groups == 1
                 and conv.kernel_size == (1, 1) and conv.stride != (1, 1)):
             conv.__class__ = _PickFirst
-    return twin
+
+
+def put_into(model: nn.Module, library: str) -> None:
+    """Give a model's FastViT the weights of a twin, or put that in its place.
+
+    The latter in MMPretrain's wrapper of timm, as a user would.
+
+    Args:
+        model: Of MMEngine.
+        library: ``'timm'`` puts the twin there.
+
+    Raises:
+        ArgumentError: The backbone is none that timm has.
+    """
+    ours = model.backbone
+    arch = next((name for name, row in VARIANTS.items()
+                 if isinstance(ours, FastViT) and row == ours.variant), None)
+    if arch is None:
+        raise ArgumentError(f'timm has no {type(ours).__name__} like this one: leave '
+                            'out --vs timm.')
+    torch.manual_seed(0)
+    twin = randomize(build(arch))
+    if library != 'timm':
+        ours.load_state_dict(our_weights(twin))
+        return
+    from mmpretrain.models import TIMMBackbone
+    model.backbone = TIMMBackbone(_name(arch), features_only=True,
+                                  out_indices=ours.out_indices).train(ours.training)
+    _mend_stem(model.backbone)
+    model.backbone.timm_model.load_state_dict(twin.state_dict())
 
 
 def our_weights(twin: nn.Module) -> StateDict:

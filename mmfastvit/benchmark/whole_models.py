@@ -3,6 +3,8 @@ import copy
 from collections.abc import Sequence
 from functools import partial
 
+import torch
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -12,7 +14,9 @@ from mmfastvit.engine.data import check_data
 from mmfastvit.engine.memory_format import to_channels_last
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.reparam import reparameterize
+from mmfastvit.utils.errors import ArgumentError
 
+from . import timm_twin
 from .contestants import EXPORTED, Case, Contestant, Entry
 from .weights import randomize
 
@@ -21,32 +25,43 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     """Build one form of the model.
 
     Args:
-        case: What to compare; ``size`` does not apply, nor in training ``batch``.
-        entry: Which form.
+        case: What to compare.
+        entry: Which form, and whose backbone.
 
     Raises:
-        ArgumentError: The model holds no FastViT.
+        ArgumentError: The model holds no FastViT, or the pipeline makes pictures of
+            another size than the case has.
         DataError: The data is missing.
     """
     cfg = load_config(case.name)
     split = 'train' if case.trains else 'test'
     check_data(cfg, split)
-    cfg.model.backbone.init_cfg, cfg.channels_last = None, False
+    backbone = cfg.model.backbone
+    backbone.init_cfg, cfg.channels_last = None, False
+    if case.vs_timm:  # which has neither
+        backbone.out_norm_cfg, backbone.drop_path_rate = None, 0.
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
-    runner = build_runner(cfg, keep_log=False)
     loader = copy.deepcopy(cfg[f'{split}_dataloader'])
     # For one batch; processes that read on would take their part of each time.
     loader.num_workers, loader.persistent_workers = 0, False
     loader.pop('prefetch_factor', None)  # which they alone may have
-    if not case.trains:
-        loader.batch_size = case.batch
+    loader.batch_size = case.batch
+    if case.size:
+        _set_size(cfg.model, loader.dataset.pipeline, case.size)
+    runner = build_runner(cfg, keep_log=False)
     batch = next(iter(runner.build_dataloader(loader)))
     model = runner.model.cpu().train(case.trains)
-    if case.checkpoint is None:
+    if case.vs_timm:
+        timm_twin.put_into(model, entry.library)
+    elif case.checkpoint is None:
         randomize(model.backbone)
     else:
         load_weights(model, case.checkpoint)
     x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
+    if case.size and tuple(x.shape[2:]) != case.size:
+        raise ArgumentError(
+            f'{case.name}: its pipeline makes pictures of {x.shape[2]}x{x.shape[3]} '
+            f'where {case.size[0]}x{case.size[1]} was asked for: leave out --size.')
     if entry.form in EXPORTED:
         from .exported import exported_model
         model, quality = exported_model(cfg, model, entry.form, batch['inputs'],
@@ -54,7 +69,11 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
         return Contestant(entry.name, model, partial(model.test_step, batch),
                           case.trains, x, quality=quality)
     if not case.trains and entry.form != 'train':
-        model = reparameterize(model)
+        if entry.library == 'timm':
+            from timm.utils.model import reparameterize_model
+            model.backbone.timm_model = reparameterize_model(model.backbone.timm_model)
+        else:
+            model = reparameterize(model)
     quality = None
     if case.compares_files and entry.form == 'deploy':
         from .exported import weights_quality
@@ -67,10 +86,30 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
         for module in model.backbone.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
+    maps = []
+    if case.vs_timm:
+        with torch.no_grad():
+            maps = [feature.cpu().numpy() for feature in model.backbone(x)]
     if entry.form == 'compiled':
         model.backbone.compile()
     return Contestant(entry.name, model, partial(_run, case, model, batch),
-                      case.trains, x, quality=quality)
+                      case.trains, x, maps, quality)
+
+
+def _set_size(model: ConfigDict, pipeline: Sequence[ConfigDict], size: tuple[int, int]
+              ) -> None:
+    """Let all pictures be resized to one size, whatever their shape."""
+    height, width = size
+    for transform in pipeline:
+        scope, _, kind = transform.type.rpartition('.')
+        if kind in ('Resize', 'RandomResize', 'RandomChoiceResize'):
+            transform.clear()
+            transform.update(type=f'{scope}.Resize' if scope else 'Resize',
+                             scale=(width, height), keep_ratio=False)
+        elif kind == 'RandomCrop':
+            transform.crop_size = size
+    if model.get('data_preprocessor', {}).get('size'):
+        model.data_preprocessor.size = size
 
 
 def _run(case: Case, model: nn.Module, batch: dict) -> Sequence[Tensor]:

@@ -185,6 +185,16 @@ def test_own_processes():
         there._run(os._exit, 9)
 
 
+def test_several_processes():
+    case = Case('t8', (32, 32), forms=('deploy', ), processes=2)
+    deploy, = benchmark(case, 1, 0.)
+    assert deploy.pictures_per_second == pytest.approx(2 / deploy.median)
+    one, = benchmark(replace(case, processes=1), 1, 0.)
+    assert deploy.peak_bytes == 2 * one.peak_bytes
+    with pytest.raises(ArgumentError, match='leave out --processes'):
+        benchmark(case, 1, own_processes=False)
+
+
 @pytest.mark.slow
 def test_own_processes_end_with_their_parent(tmp_path):
     script = tmp_path / 'script.py'
@@ -224,7 +234,8 @@ def test_page_faults_are_counted_for_one_call():
     (dict(forms=()), 'form missing'), (dict(dtype='int8'), 'dtype int8'),
     (dict(forms=('openvino', ), mode='live'), 'do not train'),
     (dict(forms=('int8', ), dtype='bfloat16'), 'in float32'),
-    (dict(name='a_config.py', vs_timm=True), 'leave out --vs timm'),
+    (dict(name='a_config.py', vs_timm=True, forms=('int8', )), 'leave out --vs timm'),
+    (dict(name='a_config.py', vs_timm=True, checkpoint='a.pth'), 'random weights'),
     (dict(device='nothing'), "device 'nothing' does not work")])
 def test_impossible_cases(changes, message):
     with pytest.raises(ArgumentError, match=message):
@@ -320,6 +331,29 @@ def test_whole_model(config):
     results = benchmark(Case(str(config), forms=tuple(forms)), 1, 0.,
                         own_processes=False)
     assert [r.contestant.split()[1] for r in results] == forms
+
+
+@pytest.mark.parametrize('mode', ['inference', 'frozen'])
+def test_whole_models_beside_timm_s(mode, config):
+    """One with ours, and one with timm's in MMPretrain's wrapper, on the same weights.
+
+    Their maps are held against each other.
+    """
+    case = Case(str(config), (64, 96), 2, mode, forms=('train', ), vs_timm=True)
+    *timm, ours = benchmark(case, 1, 0., own_processes=False)
+    assert [result.contestant.split()[0] for result in timm] == ['timm', 'timm']
+    assert {result.shape for result in (*timm, ours)} == {(2, 3, 64, 96)}
+    assert all(bool(result.saved_bytes) == (mode == 'frozen')
+               for result in (*timm, ours))
+
+
+def test_whole_models_that_timm_lacks(config):
+    config.write_text(config.read_text() + """
+model = dict(backbone=dict(type='FasterViT', _delete_=True), neck=dict(
+    in_channels=[64, 128, 256, 512]))
+""")
+    with pytest.raises(ArgumentError, match='timm has no FasterViT'):
+        benchmark(Case(str(config), vs_timm=True), 1, own_processes=False)
 
 
 @pytest.mark.skipif(torch.__version__ < '2.6', reason='the exporter needs more')

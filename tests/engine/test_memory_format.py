@@ -89,6 +89,26 @@ def test_no_map_is_copied(arch, mode, forms):
             assert x.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize('name, copies', [
+    # Each level of the pyramid for the regions of boxes, and for those of masks:
+    # RoIAlign reads no other layout.
+    ('maskrcnn_fastvit_sa12_shapes.py', 4 + 4),
+    ('retinanet_fastvit_sa12_coco.py', 0), ('fpn_fastvit_sa12_shapes.py', 0)])
+def test_what_necks_and_heads_copy(name, copies):
+    cfg, model = build_model(name)
+    batch = make_batch(cfg)
+    DefaultScope._instance_dict.clear()
+    model = to_channels_last(model.train())
+    for mode in ('loss', 'predict'):
+        data = model.data_preprocessor(copy.deepcopy(batch), mode == 'loss')
+        with Maps() as maps, torch.set_grad_enabled(mode == 'loss'):
+            found = model.train(mode == 'loss')(**data, mode=mode)
+            if mode == 'loss':
+                model.parse_losses(found)[0].backward()
+        own = [shape for _, shape in maps.copies if len(shape) == 4]
+        assert len(own) == copies
+
+
 def test_mmcv_s_operators_get_contiguous_maps():
     from mmcv.ops import RoIAlign
     align = RoIAlign((2, 2))
