@@ -37,8 +37,8 @@ def benchmark(case: Case, rounds: int = 10, seconds: float = 0.5,
         ...     print(result.contestant, f'{result.ratio:.2f}x')
     """
     if case.processes > 1 and not own_processes:
-        raise ArgumentError(f'{case.processes} processes of each contestant, and all in '
-                            'this one: leave out --processes or --one-process.')
+        raise ArgumentError(f'{case.processes} processes of each contestant do not fit '
+                            'in this one: leave out --processes or --one-process.')
     refused = []
     with ExitStack() as processes:
         found = []

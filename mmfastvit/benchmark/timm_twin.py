@@ -70,7 +70,8 @@ def put_into(model: nn.Module, library: str) -> None:
         return
     from mmpretrain.models import TIMMBackbone
     model.backbone = TIMMBackbone(_name(arch), features_only=True,
-                                  out_indices=ours.out_indices).train(ours.training)
+                                  out_indices=ours.out_indices)
+    model.backbone.train(ours.training)
     _mend_stem(model.backbone)
     model.backbone.timm_model.load_state_dict(twin.state_dict())
 
