@@ -18,7 +18,9 @@ def main() -> None:
                         metavar='HxW',
                         help='one or several, 512 or 800x1344 (default: 512; of a '
                         'config, what its pipeline makes)')
-    parser.add_argument('--batch', nargs='+', type=positive, default=[1])
+    parser.add_argument('--batch', nargs='+', type=positive, default=[None],
+                        help='one or several numbers of pictures (default: 1; in '
+                        'training of a config, what it has)')
     parser.add_argument('--mode', default='inference',
                         help='inference (default), or a training step with the norms '
                         'on running (frozen) or batch statistics (live)')
@@ -63,8 +65,9 @@ def main() -> None:
     from mmfastvit.utils.files import check_targets
     from mmfastvit.utils.progress import track
     if args.operations:
-        for case in product(args.names, args.size, args.batch):
-            print(operations.table(operations.measure_operations(*case, args.rounds)))
+        for name, shape, batch in product(args.names, args.size, args.batch):
+            print(operations.table(operations.measure_operations(
+                name, shape or (512, 512), batch or 1, args.rounds)))
         return
     forms = tuple('deploy' if form == 'pytorch' else form for form in args.form)
     cases = [Case(name, size, batch, args.mode, args.dtype, args.device,

@@ -2,8 +2,8 @@
 
 Every comparison is made in one run, on the same weights and inputs, each
 contestant in a process of its own. The maps of backbones are held against each
-other before anything is timed; for whole models ``tools/reparameterize.py`` does
-that.
+other before anything is timed; for whole models that are not beside timm's,
+``tools/reparameterize.py`` does that.
 """
 from .compare import benchmark
 from .contestants import Case

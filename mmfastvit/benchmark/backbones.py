@@ -28,7 +28,7 @@ def backbone(case: Case, entry: Entry) -> Contestant:
         ArgumentError: timm is missing, or there is no such variant.
     """
     torch.manual_seed(0)
-    x = torch.randn(case.batch, 3, *(case.size or SIZE))
+    x = torch.randn(case.batch or 1, 3, *(case.size or SIZE))
     layout = MEMORY_FORMATS[entry.memory_format]
     model = _network(case, entry).train(case.mode == 'live')
     if entry.form in EXPORTED:

@@ -39,7 +39,8 @@ class Case:
         name: A variant, or for a whole model the path of its config.
         size: Height and width of the pictures. None takes 512x512, and of a config
             those that its pipeline makes.
-        batch: How many pictures.
+        batch: How many pictures. None takes one, and in training of a config what it
+            has.
         mode: ``'inference'``, or a training step (forward and backward) with
             the backbone's norms on running (``'frozen'``) or batch statistics
             (``'live'``).
@@ -56,7 +57,7 @@ class Case:
         checkpoint: Of a config's model, or a work directory; None takes random
             weights. With one, forms that may be shipped are judged by all test data.
         processes: How many of each contestant run at the same time, as on a server;
-            they share the machine's threads.
+            they share the machine's threads. ``peak_bytes`` is then that of all.
 
     Raises:
         ArgumentError: A value is none of those allowed, or the device does not
@@ -65,7 +66,7 @@ class Case:
 
     name: str = 'sa12'
     size: tuple[int, int] | None = None
-    batch: int = 1
+    batch: int | None = None
     mode: str = 'inference'
     dtype: str = 'float32'
     device: str = 'cpu'
@@ -195,7 +196,7 @@ class Contestant:
         trains: Whether :meth:`step` includes the backward pass.
         x: Its input (B, 3, H, W).
         maps: What it makes of ``x`` on the CPU in float32, (B, C, H, W) each;
-            none of a whole model.
+            of a whole model beside timm's, its backbone's.
         quality: Of a whole model, what to know besides its time.
         rates: Of the machine, once they were measured.
     """

@@ -98,5 +98,5 @@ def _row(result: Result, names: Sequence[str]) -> list[str]:
             f'{name} {"others" if value is None else f"{value:.0e}"}'
             for name, value in quality.differences.items())
     return [_form(result), size, f'{result.median * 1e3:.1f}',
-            f'{result.shape[0] / result.median:.1f}', f'{result.ratio:.2f}x', *points,
+            f'{result.pictures_per_second:.1f}', f'{result.ratio:.2f}x', *points,
             differences]

@@ -69,8 +69,9 @@ class OwnProcess:
 class Server:
     """Several processes of one contestant, which share the machine's threads.
 
-    All run at the same time. A turn takes as long as the slowest of them; memory is
-    that of all.
+    All run at the same time. A turn takes as long as the slowest of them. The peak is
+    of all; other counts are of one. There is no floor, since they share the memory's
+    bandwidth.
 
     Raises:
         As :class:`OwnProcess`.
@@ -99,6 +100,12 @@ class Server:
 
     def peak_bytes(self) -> int:
         return sum(self._all('peak_bytes'))
+
+    def measure_rates(self) -> None:
+        pass
+
+    def floor(self) -> None:
+        return None
 
     def _all(self, method: str, *args) -> list:
         with ThreadPoolExecutor(len(self._processes)) as threads:

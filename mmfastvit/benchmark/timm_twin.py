@@ -1,5 +1,6 @@
 """timm's FastViT, the peer that a user would take instead."""
 import re
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -45,31 +46,41 @@ def _mend_stem(twin: nn.Module) -> None:
             conv.__class__ = _PickFirst
 
 
-def put_into(model: nn.Module, library: str) -> None:
-    """Give a model's FastViT the weights of a twin, or put that in its place.
-
-    The latter in MMPretrain's wrapper of timm, as a user would.
-
-    Args:
-        model: Of MMEngine.
-        library: ``'timm'`` puts the twin there.
+def load_twin(ours: nn.Module) -> tuple[str, nn.Module]:
+    """Give our backbone a twin's weights; return the twin's name and the twin.
 
     Raises:
-        ArgumentError: The backbone is none that timm has.
+        ArgumentError: timm has no such network.
     """
-    ours = model.backbone
-    arch = next((name for name, row in VARIANTS.items()
-                 if isinstance(ours, FastViT) and row == ours.variant), None)
+    arch = None
+    if (isinstance(ours, FastViT) and ours.in_channels == 3
+            and max(ours.out_indices) == 3):  # the twin's last stage
+        shape = replace(ours.variant, layer_scale_init_value=0)
+        arch = next((name for name, row in VARIANTS.items()
+                     if replace(row, layer_scale_init_value=0) == shape), None)
     if arch is None:
-        raise ArgumentError(f'timm has no {type(ours).__name__} like this one: leave '
-                            'out --vs timm.')
+        raise ArgumentError(f'timm has no {type(ours).__name__} like this one, up to '
+                            'its fourth stage: leave out --vs timm.')
     torch.manual_seed(0)
     twin = randomize(build(arch))
-    if library != 'timm':
-        ours.load_state_dict(our_weights(twin))
-        return
-    from mmpretrain.models import TIMMBackbone
-    model.backbone = TIMMBackbone(_name(arch), features_only=True,
+    ours.load_state_dict(our_weights(twin))
+    return _name(arch), twin
+
+
+def replace_by_twin(model: nn.Module) -> None:
+    """Put the twin of a model's backbone in its place, in MMPretrain's wrapper.
+
+    Raises:
+        ArgumentError: timm has no such network, or MMPretrain is missing.
+    """
+    ours = model.backbone
+    name, twin = load_twin(ours)
+    try:
+        from mmpretrain.models import TIMMBackbone
+    except ImportError as error:
+        raise ArgumentError('a model with timm\'s backbone needs MMPretrain\'s wrapper '
+                            'of timm: install mmpretrain.') from error
+    model.backbone = TIMMBackbone(name, features_only=True,
                                   out_indices=ours.out_indices)
     model.backbone.train(ours.training)
     _mend_stem(model.backbone)

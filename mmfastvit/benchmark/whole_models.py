@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmfastvit.checkpoints.whole_model import load_weights
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.data import check_data
-from mmfastvit.engine.memory_format import to_channels_last
+from mmfastvit.engine.memory_format import lay_out, to_channels_last
 from mmfastvit.engine.runner import build_runner
 from mmfastvit.models.reparam import reparameterize
 from mmfastvit.utils.errors import ArgumentError
@@ -25,7 +25,8 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     """Build one form of the model.
 
     Args:
-        case: What to compare.
+        case: What to compare. ``size`` is for pipelines in which Resize and RandomCrop
+            alone shape pictures.
         entry: Which form, and whose backbone.
 
     Raises:
@@ -38,26 +39,30 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     check_data(cfg, split)
     backbone = cfg.model.backbone
     backbone.init_cfg, cfg.channels_last = None, False
-    if case.vs_timm:  # which has neither
-        backbone.out_norm_cfg, backbone.drop_path_rate = None, 0.
+    if case.vs_timm:  # which has none of these
+        backbone.update(out_norm_cfg=None, drop_path_rate=0., frozen_stages=-1,
+                        norm_eval=False, with_cp=False)
     cfg.randomness = dict(seed=0)  # the same heads and pictures for all
     loader = copy.deepcopy(cfg[f'{split}_dataloader'])
     # For one batch; processes that read on would take their part of each time.
     loader.num_workers, loader.persistent_workers = 0, False
     loader.pop('prefetch_factor', None)  # which they alone may have
-    loader.batch_size = case.batch
+    if case.batch or not case.trains:
+        loader.batch_size = case.batch or 1
     if case.size:
-        _set_size(cfg.model, loader.dataset.pipeline, case.size)
+        _set_size(cfg.model, loader.dataset.get('pipeline', ()), case.size)
     runner = build_runner(cfg, keep_log=False)
     batch = next(iter(runner.build_dataloader(loader)))
     model = runner.model.cpu().train(case.trains)
-    if case.vs_timm:
-        timm_twin.put_into(model, entry.library)
+    if entry.library == 'timm':
+        timm_twin.replace_by_twin(model)
+    elif case.vs_timm:
+        timm_twin.load_twin(model.backbone)
     elif case.checkpoint is None:
         randomize(model.backbone)
     else:
         load_weights(model, case.checkpoint)
-    x = model.data_preprocessor(copy.deepcopy(batch))['inputs']
+    x = model.data_preprocessor(copy.deepcopy(batch), case.trains)['inputs']
     if case.size and tuple(x.shape[2:]) != case.size:
         raise ArgumentError(
             f'{case.name}: its pipeline makes pictures of {x.shape[2]}x{x.shape[3]} '
@@ -79,9 +84,9 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
         from .exported import weights_quality
         with case.autocast():
             quality = weights_quality(cfg, model, bool(case.checkpoint))
-    model, x = model.to(case.device), x.to(case.device)
     if entry.memory_format == 'channels_last':
-        model = to_channels_last(model)
+        model = (to_channels_last(model) if entry.library == 'timm'
+                 else lay_out(model, case.trains, case.device))
     if case.mode == 'frozen':
         for module in model.backbone.modules():
             if isinstance(module, _BatchNorm):
@@ -89,7 +94,8 @@ def whole_model(case: Case, entry: Entry) -> Contestant:
     maps = []
     if case.vs_timm:
         with torch.no_grad():
-            maps = [feature.cpu().numpy() for feature in model.backbone(x)]
+            maps = [feature.numpy() for feature in model.backbone(x)]
+    model, x = model.to(case.device), x.to(case.device)
     if entry.form == 'compiled':
         model.backbone.compile()
     return Contestant(entry.name, model, partial(_run, case, model, batch),
@@ -108,7 +114,7 @@ def _set_size(model: ConfigDict, pipeline: Sequence[ConfigDict], size: tuple[int
                              scale=(width, height), keep_ratio=False)
         elif kind == 'RandomCrop':
             transform.crop_size = size
-    if model.get('data_preprocessor', {}).get('size'):
+    if (model.get('data_preprocessor') or {}).get('size'):
         model.data_preprocessor.size = size
 
 

@@ -79,7 +79,7 @@ def train(cfg: Config, resume: str | None = None, amp: str | None = None,
         find_latest(cfg.work_dir) if cfg.get('resume') else None)
     if loaded:
         drop_replaced_downloads(cfg, loaded)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, for_training=True)
     check_preprocessing(cfg)
     with lost_process(cfg.work_dir), errors_name_pictures(runner):
         runner.train()
@@ -119,22 +119,23 @@ def test(cfg: Config, model: str | nn.Module, keep_log: bool = True
 _OWN_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
-def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = None
-                 ) -> Runner:
+def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = None,
+                 for_training: bool = False) -> Runner:
     """Return MMEngine's runner, reading and writing checkpoints safely.
 
     MMEngine's own loaders of paths and web addresses fall back to unpickling, and
-    skip what does not fit; killed while it writes, it leaves half a file. Models
-    run in ``torch.channels_last`` unless the config sets ``channels_last = False``;
-    the numbers are the same up to rounding. Each epoch is seeded by its place in
-    the run, so that a resumed run equals an unbroken one, unless the config sets
-    ``exact_resume = False``.
+    skip what does not fit; killed while it writes, it leaves half a file. Models run
+    in ``torch.channels_last``, but for necks and heads that a CPU trains, unless the
+    config sets ``channels_last = False``; the numbers are the same up to rounding.
+    Each epoch is seeded by its place in the run, so that a resumed run equals an
+    unbroken one, unless the config sets ``exact_resume = False``.
 
     Args:
         cfg: From :func:`mmfastvit.engine.config.load_config`.
         keep_log: Whether the work directory gets log and config; a tool that only
             wants a model and data leaves nothing there.
         model: Takes the place of the config's model, which is not built.
+        for_training: Whether the model will be trained.
 
     Raises:
         ArgumentError: This process was not started by ``cfg.launcher``, the neck
@@ -146,7 +147,7 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
     join_on_cpus(cfg)
 
     class _Runner(SafeRunner):
-        given_model, logs_environment = model, keep_log
+        given_model, logs_environment, trains = model, keep_log, for_training
 
     if not keep_log:
         cfg = copy.deepcopy(cfg)

@@ -16,7 +16,7 @@ from mmfastvit.checkpoints.work_dir import find_latest
 
 from .bad_samples import name_pictures
 from .hooks import ATOMIC, EpochSeedHook, WholeCheckpointHook
-from .memory_format import to_channels_last
+from .memory_format import lay_out
 from .resume import resumable
 from .safe_loaders import safe_loaders
 
@@ -27,10 +27,12 @@ class SafeRunner(Runner):
     Attributes:
         given_model: What takes the place of the config's model, if anything.
         logs_environment: Whether machine and config are logged at the start.
+        trains: Whether the model will be trained.
     """
 
     given_model: nn.Module | None = None
     logs_environment = True
+    trains = False
 
     def _log_env(self, env_cfg: dict) -> None:
         if self.logs_environment:
@@ -43,7 +45,8 @@ class SafeRunner(Runner):
         if not self.distributed and get_device() == 'cpu':
             model = revert_sync_batchnorm(model)  # torch 2.1 has it for GPUs only
         if self.cfg.get('channels_last', True):
-            to_channels_last(model)  # before DistributedDataParallel notes layouts
+            # Before DistributedDataParallel notes layouts.
+            lay_out(model, self.trains, get_device())
         return model
 
     @staticmethod

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .functions import conv2d
 from .layouts import is_channels_last
-from .precision import in_autocast, is_taken
+from .precision import compute_dtype, is_taken
 
 
 def _takes(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1), padding=(0, 0),
@@ -17,7 +17,7 @@ def _takes(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1), padding=(0, 0),
     return (is_taken(x, kernel) and is_channels_last(x) and groups == 1
             and kernel.shape[2:] == tuple(stride) == (1, 1)
             and tuple(padding) == (0, 0)
-            and in_autocast(x)[0].dtype != torch.float32)
+            and compute_dtype(x) != torch.float32)
 
 
 @conv2d.faster(takes=_takes)

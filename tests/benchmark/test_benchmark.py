@@ -51,7 +51,7 @@ def test_saved_activations_of_image_encoders(arch, expected, timm_s):
 
 
 @pytest.mark.parametrize('strip, expected', [
-    (strips.STRIP, 335.6), (np.inf, 383.6)])  # the latter as on GPUs
+    (strips.STRIP, 335.6), (np.inf, 383.6)])  # the latter as under autocast
 def test_saved_activations_without_tiles(strip, expected, monkeypatch):
     """Where the hidden map exists, what GELU gets is saved."""
     monkeypatch.setattr(strips, 'STRIP', strip)
@@ -62,11 +62,10 @@ def test_saved_activations_without_tiles(strip, expected, monkeypatch):
 
 def at_least(ratio, case, faster, slower, tries=4):
     """Retry, since other load on the machine can hide a difference."""
-    found = []
+    found, steps = [], {c.name: c.step for c in backbones(case)}
     for _ in range(tries):
-        by_name = {c.name: c.step for c in backbones(case)}
-        timings = measure({name: by_name[name] for name in (slower, faster)},
-                          slower, rounds=3, seconds=0.)
+        timings = measure({name: steps[name] for name in (slower, faster)}, slower,
+                          rounds=3, seconds=0.)
         found.append(timings[faster].ratio)
         if found[-1] >= ratio:
             return
@@ -85,6 +84,18 @@ def test_training_is_faster(mode, ratio):
     case = Case('sa12', (512, 512), 2, mode, vs_timm=True)
     at_least(ratio, case, 'mmfastvit train channels_last',
              'timm train form contiguous')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.__version__ < '2.7', reason='the compiler keeps no operators')
+@pytest.mark.parametrize('mode, slower', [
+    ('inference', 'timm compiled channels_last'),
+    ('inference', 'mmfastvit deploy channels_last'),
+    ('frozen', 'timm compiled channels_last')])
+def test_compiled_is_not_slower(mode, slower):
+    case = Case('sa12', (512, 512), 2 if mode == 'frozen' else 1, mode,
+                forms=('deploy', 'compiled'), vs_timm='timm' in slower)
+    at_least(1., case, 'mmfastvit compiled channels_last', slower)
 
 
 @pytest.mark.slow
@@ -296,6 +307,13 @@ def test_tool_writes_json_and_a_picture(tmp_path):
     assert (tmp_path / 'found.png').stat().st_size > 10000
 
 
+def test_tool_times_functions():
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'benchmark.py', 't8', '--operations',
+         '--size', '32', '--rounds', '1'], text=True, capture_output=True, check=True)
+    assert '| feed_forward' in done.stdout and '| stem' in done.stdout
+
+
 def test_a_picture_of_variants_beside_a_config(tmp_path):
     """Whose pictures are smaller than theirs."""
     results = [Result(Case(name), 'mmfastvit deploy', (1, 3, side, side), median=0.1,
@@ -340,6 +358,7 @@ def test_whole_models_beside_timm_s(mode, config):
     Their maps are held against each other.
     """
     case = Case(str(config), (64, 96), 2, mode, forms=('train', ), vs_timm=True)
+    assert len(build(case, line_up(case)[-1]).take_maps()) == 4  # to hold against
     *timm, ours = benchmark(case, 1, 0., own_processes=False)
     assert [result.contestant.split()[0] for result in timm] == ['timm', 'timm']
     assert {result.shape for result in (*timm, ours)} == {(2, 3, 64, 96)}

@@ -2,10 +2,13 @@
 
 Triton decides on import whether it interprets kernels, on CPUs, or compiles them.
 """
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from mmfastvit.ops import functions
 from mmfastvit.ops.triton import convolution, depthwise, feed_forward, stem
 
 TOLERANCE = {torch.float32: dict(rtol=1e-5, atol=1e-4),
@@ -64,6 +67,65 @@ def check_image(shape, channels, dtype=torch.float32):
               dtype)
 
 
+def check_stem():
+    """From contiguous pictures, too, and strided parameters."""
+    parameters = [torch.randn(2, *shape)[0] for shape in (
+        (4, 3, 3, 3), (4, ), (4, 1, 3, 3), (4, ), (4, 4, 1, 1), (4, ))]
+    parameters[1] = torch.randn(4, 2)[:, 0]
+    for x in (tensor(2, 3, 9, 7), torch.randn(2, 3, 9, 7)):
+        expected = functions.conv_stem.plain(
+            x.double(), 'gelu', [2, 2, 1], [p.double() for p in parameters])
+        assert_is(stem.compute(x, [2, 2, 1], parameters), expected, torch.float32)
+
+
+def gradients(function, tensors, needed, order):
+    """Return those of first or second order, None for what is not needed."""
+    tensors = [t.detach().requires_grad_(wanted) for t, wanted in zip(tensors, needed)]
+    out = function(*tensors)
+    wanted = [t for t in tensors if t.requires_grad]
+    found = torch.autograd.grad(out.square().sum(), wanted, create_graph=order == 2)
+    if order == 2:
+        total = sum(g.square().sum() for g in found)
+        found = torch.autograd.grad(total, wanted, allow_unused=True)
+    return found
+
+
+def check_gradients(functions_, tensors, choices):
+    """Of all, and of some that are needed; of the second order, too."""
+    plain, *others = functions_
+    for needed, order in [*product(choices, [1]), (choices[0], 2)]:
+        expected = gradients(plain, [t.double() for t in tensors], needed, order)
+        for other in others[:3 - order]:  # operators have no second derivative
+            for own, wide in zip(gradients(other, tensors, needed, order), expected):
+                assert_close(own.double(), wide, rtol=1e-4, atol=1e-3)
+
+
+def check_gradients_of_depthwise(outputs, stride):
+    def plain(x, kernel, bias):
+        return F.conv2d(x, kernel, bias, stride, 3, 1, 4)
+
+    def eager(*tensors):
+        return convolution._Depthwise.apply(*tensors, stride)
+
+    def compiled(*tensors):
+        return torch.ops.mmfastvit.triton_depthwise(*tensors, list(stride))
+
+    check_gradients([plain, eager, compiled], [
+        tensor(1, 4, 6, 5), torch.randn(outputs, 1, 7, 7) / 7, torch.randn(outputs)], [
+        (True, True, True), (False, True, False), (True, False, False)])
+
+
+def check_gradients_of_feed_forward():
+    x = tensor(1, 4, 6, 5)
+    check_gradients([
+        lambda x, kernel_1, bias_1, kernel_2, bias_2: functions.feed_forward.plain(
+            x, kernel_1[..., None, None], bias_1, kernel_2[..., None, None], bias_2),
+        feed_forward._FeedForward.apply, torch.ops.mmfastvit.triton_feed_forward,
+    ], [x, *(torch.randn(shape) / 2 for shape in ((8, 4), (8, ), (4, 8), (4, )))], [
+        (True, ) * 5, (True, False, False, False, False),
+        (False, True, False, True, False)])
+
+
 def check_operators():
     """What the compiler is told of them is what they do."""
     for needs_gradient in (False, True):
@@ -82,7 +144,7 @@ def check_operators():
 
 if __name__ == '__main__':
     torch.manual_seed(0)
-    depthwise.SUMMED = 3  # several sums, the last of fewer rows
+    depthwise.ROWS_OF_A_SUM = 3  # several sums, the last of fewer rows
     # Rows, columns and channels that fill no block, one, and more than one.
     check_depthwise((2, 5, 2, 4), 1, (7, 7), has_bias=False)
     check_depthwise((1, 64, 5, 16), 1, (3, 3))
@@ -94,5 +156,9 @@ if __name__ == '__main__':
     check_feed_forward(8, 32, 8, torch.float16)
     check_image((2, 3, 9, 13), 10)
     check_image((1, 3, 4, 300), 16, torch.float16)
+    check_stem()
+    check_gradients_of_depthwise(8, (2, 2))
+    check_gradients_of_depthwise(4, (1, 1))
+    check_gradients_of_feed_forward()
     check_operators()
     print('all kernels agree')

@@ -90,11 +90,11 @@ def _gradients(grad: Tensor, x: Tensor, kernel: Tensor, padding: Sequence[int],
                needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
     """Return those of x, kernel and bias; of those that are not needed, nothing."""
     grad = grad.contiguous(memory_format=torch.channels_last)
-    none = grad.new_empty(0)
     return (F.conv2d(grad, kernel.flip(2, 3), padding=padding, groups=len(kernel))
-            if needed[0] else none,
-            _kernel_gradient(grad, x, kernel, padding) if needed[1] else none,
-            rows(grad).sum(0) if needed[2] else none)
+            if needed[0] else grad.new_empty(0),
+            _kernel_gradient(grad, x, kernel, padding) if needed[1]
+            else grad.new_empty(0),
+            rows(grad).sum(0) if needed[2] else grad.new_empty(0))
 
 
 def _kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,

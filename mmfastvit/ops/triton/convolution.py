@@ -7,21 +7,17 @@ from torch.autograd import Function
 
 from ..dispatch import twice_differentiable
 from ..functions import conv2d
-from ..layouts import is_channels_last
 from ..library import operator
-from ..precision import in_autocast, is_taken
-from . import depthwise
-
-# Values of a map from which a kernel takes longer than Python takes to launch it.
-LARGE = 2**22
+from ..precision import in_autocast
+from . import choice, depthwise
 
 
 def _takes(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1), padding=(0, 0),
            dilation=(1, 1), groups=1) -> bool:
-    return (is_taken(x, kernel) and is_channels_last(x) and groups == x.shape[1] > 1
-            and tuple(dilation) == (1, 1) and x[0].numel() < 2**31
+    return (choice.kernels_take(x, kernel) and groups == x.shape[1] > 1
+            and tuple(dilation) == (1, 1) and choice.fits(x.shape, len(kernel))
             and tuple(2 * p + 1 for p in padding) == kernel.shape[2:]
-            and (x.numel() >= LARGE or len(kernel) > groups))
+            and (x.numel() >= choice.LARGE or len(kernel) > groups))
 
 
 @conv2d.faster(takes=_takes)
@@ -89,10 +85,9 @@ def gradients(grad: Tensor, x: Tensor, kernel: Tensor, stride: Sequence[int],
               needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
     """Return those of x, kernel and bias; of those that are not needed, nothing.
 
-    By the kernels where they are faster: docs/benchmarks.md.
+    By the kernels where they were faster on an H200, else by PyTorch.
     """
     x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-    none = grad.new_empty(0)
     is_wide, widens = kernel.shape[3] > 3, len(kernel) > x.shape[1]
     turns_round = is_wide and not widens and tuple(stride) == (1, 1)
     sums_up = widens or is_wide and x.dtype == torch.float32
@@ -106,9 +101,10 @@ def gradients(grad: Tensor, x: Tensor, kernel: Tensor, stride: Sequence[int],
         of_x = depthwise.convolve(grad, kernel.flip(2, 3))
     if needs_kernel and sums_up:
         of_kernel = depthwise.kernel_gradient(grad, x, kernel, stride)
-    return (of_x.contiguous(memory_format=torch.channels_last) if needs_x else none,
-            of_kernel.contiguous() if needs_kernel else none,
-            grad.sum((0, 2, 3)) if needs_bias else none)
+    return (of_x.contiguous(memory_format=torch.channels_last) if needs_x
+            else grad.new_empty(0),
+            of_kernel.contiguous() if needs_kernel else grad.new_empty(0),
+            grad.sum((0, 2, 3)) if needs_bias else grad.new_empty(0))
 
 
 def _new_map(x: Tensor, kernel: Tensor, _, stride: Sequence[int]) -> Tensor:

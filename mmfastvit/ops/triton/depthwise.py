@@ -11,9 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS = tl.constexpr(4)  # of the result that a program computes
+from .gelu import gelu_of
+
+ROWS = tl.constexpr(4)  # of the result that a program computes, each written out there
 PIXELS, CHANNELS = 16, 64  # of a block
-SUMMED = 32  # rows that a program adds up for the gradient of a kernel
+ROWS_OF_A_SUM = 32  # that a program adds up for the gradient of a kernel
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
@@ -32,16 +34,16 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
     out_h, out_w = ((side + step - 1) // step for side, step in zip((h, w), stride))
     out = torch.empty((b, channels, out_h, out_w), dtype=x.dtype, device=x.device,
                       memory_format=torch.channels_last)
-    parts = channels // c
-    by_tap = kernel.view(c, parts, -1).permute(2, 1, 0).contiguous()
-    if bias is not None and parts > 1:
-        bias = bias.view(c, parts).t()
+    outputs = channels // c  # of each channel
+    by_tap = kernel.reshape(c, outputs, -1).permute(2, 1, 0).contiguous()
+    if bias is not None:
+        bias = bias.reshape(c, outputs).t().contiguous()
     grid = (b * triton.cdiv(out_h, ROWS), triton.cdiv(out_w, PIXELS),
-            triton.cdiv(c, CHANNELS) * parts)
+            triton.cdiv(c, CHANNELS) * outputs)
     with torch.cuda.device_of(x):
-        _convolve[grid](x, by_tap, by_tap if bias is None else bias.contiguous(),
-                        out, h, w, c, out_h, out_w, parts, *stride, bias is not None,
-                        gelu, *kernel.shape[2:], PIXELS, CHANNELS)
+        _convolve[grid](x, by_tap, by_tap if bias is None else bias, out, h, w, c,
+                        out_h, out_w, outputs, *stride, bias is not None, gelu,
+                        *kernel.shape[2:], PIXELS, CHANNELS)
     return out
 
 
@@ -59,22 +61,17 @@ def kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,
     channels = len(kernel)
     height, width = kernel.shape[2:]
     out_h, out_w = grad.shape[2:]
-    parts = triton.cdiv(b * out_h, SUMMED)
+    shares = triton.cdiv(b * out_h, ROWS_OF_A_SUM)
     # A sum for each program, added up in one order: the same numbers each time.
-    sums = torch.empty((parts, height, width, channels), dtype=torch.float32,
+    sums = torch.empty((shares, height, width, channels), dtype=torch.float32,
                        device=x.device)
-    grid = parts, height, triton.cdiv(channels, CHANNELS)
+    grid = shares, height, triton.cdiv(channels, CHANNELS)
     with torch.cuda.device_of(x):
         _kernel_gradient[grid](grad, x, sums, b * out_h, h, w, c, out_h, out_w,
                                channels // c, *stride, height, width,
-                               triton.next_power_of_2(width), SUMMED, PIXELS,
+                               triton.next_power_of_2(width), ROWS_OF_A_SUM, PIXELS,
                                CHANNELS, num_warps=8)
     return sums.sum(0).permute(2, 0, 1).reshape(kernel.shape).to(kernel.dtype)
-
-
-@triton.jit
-def gelu_of(x):
-    return 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
 
 
 @triton.jit
@@ -90,11 +87,11 @@ def _times_tap(total, values, kernel, channel, is_channel, c, multiplier: tl.con
 
 @triton.jit
 def _store_row(out, total, row, column, channel, is_channel, out_h, out_w, c,
-               multiplier: tl.constexpr, part, gelu: tl.constexpr):
+               multiplier: tl.constexpr, output, gelu: tl.constexpr):
     if gelu:
         total = gelu_of(total)
     place = (row * out_w + column)[:, None] * (c * multiplier)
-    tl.store(out + place + (channel * multiplier + part)[None, :],
+    tl.store(out + place + (channel * multiplier + output)[None, :],
              total.to(out.dtype.element_ty),
              ((column < out_w) & (row < out_h))[:, None] & is_channel[None, :])
 
@@ -104,20 +101,21 @@ def _convolve(x, kernel, bias, out, h, w, c, out_h, out_w, multiplier: tl.conste
               stride_h: tl.constexpr, stride_w: tl.constexpr, has_bias: tl.constexpr,
               gelu: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
               pixels: tl.constexpr, channels: tl.constexpr):
+    tl.static_assert(ROWS == 4)
     strips = tl.cdiv(out_h, ROWS)
     image = (tl.program_id(0) // strips).to(tl.int64)
     first = tl.program_id(0) % strips * ROWS
     column = tl.program_id(1) * pixels + tl.arange(0, pixels)
     # Neighbours are channels of the map; each has several results, one a program.
-    part = tl.program_id(2) % multiplier
+    output = tl.program_id(2) % multiplier
     channel = tl.program_id(2) // multiplier * channels + tl.arange(0, channels)
     is_channel = channel < c
     x += image * h * w * c
     out += image * out_h * out_w * c * multiplier
-    kernel += part * c
+    kernel += output * c
     total_0 = tl.zeros((pixels, channels), tl.float32)
     if has_bias:
-        total_0 += tl.load(bias + part * c + channel, is_channel, 0.)[None, :].to(
+        total_0 += tl.load(bias + output * c + channel, is_channel, 0.)[None, :].to(
             tl.float32)
     total_1 = total_0
     total_2 = total_0
@@ -139,13 +137,13 @@ def _convolve(x, kernel, bias, out, h, w, c, out_h, out_w, multiplier: tl.conste
             total_3 = _times_tap(total_3, values, kernel, channel, is_channel, c,
                                  multiplier, step - 3 * stride_h, dx, height, width)
     _store_row(out, total_0, first, column, channel, is_channel, out_h, out_w, c,
-               multiplier, part, gelu)
+               multiplier, output, gelu)
     _store_row(out, total_1, first + 1, column, channel, is_channel, out_h, out_w, c,
-               multiplier, part, gelu)
+               multiplier, output, gelu)
     _store_row(out, total_2, first + 2, column, channel, is_channel, out_h, out_w, c,
-               multiplier, part, gelu)
+               multiplier, output, gelu)
     _store_row(out, total_3, first + 3, column, channel, is_channel, out_h, out_w, c,
-               multiplier, part, gelu)
+               multiplier, output, gelu)
 
 
 @triton.jit
@@ -154,12 +152,12 @@ def _kernel_gradient(grad, x, sums, all_rows, h, w, c, out_h, out_w,
                      stride_w: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
                      taps: tl.constexpr, rows: tl.constexpr, pixels: tl.constexpr,
                      channels: tl.constexpr):
-    part, dy = tl.program_id(0), tl.program_id(1)
+    share, dy = tl.program_id(0), tl.program_id(1)
     tap = tl.arange(0, taps)  # of a row of the kernel
     channel = tl.program_id(2) * channels + tl.arange(0, channels)
     is_channel = channel < c * multiplier
     total = tl.zeros((taps, pixels, channels), tl.float32)
-    for row in range(part * rows, tl.minimum(part * rows + rows, all_rows)):
+    for row in range(share * rows, tl.minimum(share * rows + rows, all_rows)):
         image = row // out_h
         y = row % out_h * stride_h + dy - height // 2
         for start in range(0, out_w, pixels):
@@ -175,6 +173,6 @@ def _kernel_gradient(grad, x, sums, all_rows, h, w, c, out_h, out_w,
                              + (channel // multiplier)[None, None, :],
                              inside[:, :, None] & is_channel[None, None, :], 0.)
             total += values.to(tl.float32) * of_out[None, :, :].to(tl.float32)
-    place = ((part * height + dy) * width + tap) * c * multiplier
+    place = ((share * height + dy) * width + tap) * c * multiplier
     tl.store(sums + place[:, None] + channel[None, :], tl.sum(total, 1),
              (tap < width)[:, None] & is_channel[None, :])

@@ -14,11 +14,11 @@ from torch.autograd import Function
 from .. import functions
 from ..dispatch import twice_differentiable
 from ..gelu_backward import gelu_backward_
-from ..layouts import is_channels_last, rows
+from ..layouts import rows
 from ..library import operator
-from ..precision import in_autocast, is_taken, multiplies_in_tf32
-from .convolution import LARGE
-from .depthwise import gelu_of
+from ..precision import compute_dtype, in_autocast
+from . import choice
+from .gelu import gelu_of
 
 MAX_CHANNELS = 128  # up to which one kernel is faster than two products
 PIXELS, HIDDEN = 64, 32  # of a program
@@ -26,10 +26,9 @@ PIXELS, HIDDEN = 64, 32  # of a program
 
 def _takes(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
            bias_2: Tensor, inplace: bool = False) -> bool:
-    return (is_taken(x, kernel_1, kernel_2) and is_channels_last(x)
-            and x.numel() >= LARGE
-            and (in_autocast(x)[0].dtype != torch.float32
-                 or _is_narrow(x, kernel_2) and multiplies_in_tf32()))
+    return (choice.kernels_take(x, kernel_1, bias_1, kernel_2, bias_2)
+            and x.numel() >= choice.LARGE and choice.multiplies_as_pytorch(x)
+            and (compute_dtype(x) != torch.float32 or _is_narrow(x, kernel_2)))
 
 
 def _is_narrow(x: Tensor, kernel_2: Tensor) -> bool:
@@ -79,7 +78,7 @@ def fused(x: Tensor, kernel_1: Tensor, bias_1: Tensor, kernel_2: Tensor,
         _feed_forward[triton.cdiv(b * h * w, PIXELS), ](
             x, kernel_1.contiguous(), bias_1.contiguous(), kernel_2.contiguous(),
             bias_2.contiguous(), out, b * h * w, c, hidden, channels, padded, PIXELS,
-            HIDDEN, 'tf32' if multiplies_in_tf32() else 'ieee')
+            HIDDEN, 'tf32' if x.dtype == torch.float32 else 'ieee')
     return out
 
 
@@ -111,14 +110,21 @@ def _save(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad):
     x, kernel_1, bias_1, kernel_2, _ = ctx.saved_tensors
+    needs_x, needs_kernel_1, needs_bias_1, needs_kernel_2, needs_bias_2 = \
+        ctx.needs_input_grad
     x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
     pixels, of_out = rows(x), rows(grad)
-    hidden = F.linear(pixels, kernel_1, bias_1)
-    grad_2 = of_out.t() @ F.gelu(hidden)
-    of_hidden = gelu_backward_(of_out @ kernel_2, hidden)
-    b, _, h, w = x.shape
-    grad_x = (of_hidden @ kernel_1).view(b, h, w, -1).permute(0, 3, 1, 2)
-    return grad_x, of_hidden.t() @ pixels, of_hidden.sum(0), grad_2, of_out.sum(0)
+    with torch.autocast(x.device.type, enabled=False):  # as in the forward pass
+        hidden = F.linear(pixels, kernel_1, bias_1)
+        grad_2 = of_out.t() @ F.gelu(hidden) if needs_kernel_2 else None
+        of_hidden = gelu_backward_(of_out @ kernel_2, hidden)
+        grad_x = None
+        if needs_x:
+            b, _, h, w = x.shape
+            grad_x = (of_hidden @ kernel_1).view(b, h, w, -1).permute(0, 3, 1, 2)
+        return (grad_x, of_hidden.t() @ pixels if needs_kernel_1 else None,
+                of_hidden.sum(0) if needs_bias_1 else None, grad_2,
+                of_out.sum(0) if needs_bias_2 else None)
 
 
 @operator(lambda x, kernel_1, bias_1, kernel_2, bias_2: torch.empty(

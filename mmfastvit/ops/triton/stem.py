@@ -9,10 +9,9 @@ from torch import Tensor
 from ..functions import conv2d, conv_stem, stem_convs
 from ..layouts import gelu_, is_channels_last
 from ..library import operator
-from ..precision import in_autocast, is_taken, multiplies_in_tf32
-from . import depthwise
-from .convolution import LARGE
-from .depthwise import gelu_of
+from ..precision import in_autocast, is_taken
+from . import choice, depthwise
+from .gelu import gelu_of
 
 PIXELS = 128  # of a program
 MAX_CHANNELS = 128
@@ -23,11 +22,14 @@ def _takes(x: Tensor, act: str, strides: Sequence[int], parameters: Sequence[Ten
            ) -> bool:
     kernel = parameters[0]
     return (act == 'gelu' and not torch.is_grad_enabled() and is_taken(x, *parameters)
-            and is_channels_last(x) and kernel.shape[2:] == (3, 3)
-            and kernel[0].numel() <= MAX_PATCH and len(kernel) <= MAX_CHANNELS
-            and kernel.shape[1] == x.shape[1] and strides[0] == 2
-            and x.numel() * len(kernel) // 12 >= LARGE
-            and (in_autocast(x)[0].dtype != torch.float32 or multiplies_in_tf32()))
+            # Pictures follow their kernels.
+            and (is_channels_last(x) or is_channels_last(kernel))
+            and choice.runs_kernels(x.device.index)
+            and kernel.shape[2:] == (3, 3) and 9 * x.shape[1] <= MAX_PATCH
+            and kernel.shape[1] == x.shape[1] and len(kernel) <= MAX_CHANNELS
+            and strides[0] == 2 and choice.fits(x.shape, len(kernel))
+            and x.numel() // (4 * x.shape[1]) * len(kernel) >= choice.LARGE
+            and choice.multiplies_as_pytorch(x))
 
 
 @conv_stem.faster(takes=_takes)
@@ -47,7 +49,7 @@ def compute(x: Tensor, strides: Sequence[int], parameters: Sequence[Tensor]) -> 
     """Map images (B, C, H, W) -> (B, C', H/s, W/s), as ``conv_stem`` does, with GELUs.
 
     Args:
-        x: In channels_last.
+        x: The images.
         strides: As in ``conv_stem``.
         parameters: Likewise.
     """
@@ -59,17 +61,18 @@ def compute(x: Tensor, strides: Sequence[int], parameters: Sequence[Tensor]) -> 
             x = depthwise.convolve(x, kernel, bias, stride, gelu=True)
         else:
             x = gelu_(conv2d(x, kernel, bias, *options))
-    return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def convolve_image(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Map (B, C, H, W) -> (B, C', H/2, W/2), with a GELU; both in channels_last.
+    """Map (B, C, H, W) -> (B, C', H/2, W/2) in channels_last, with a GELU.
 
     Args:
         x: Images.
         kernel: (C', C, 3, 3).
         bias: (C',).
     """
+    x = x.contiguous(memory_format=torch.channels_last)
     b, c, h, w = x.shape
     channels = len(kernel)
     out_h, out_w = (h + 1) // 2, (w + 1) // 2
@@ -77,10 +80,10 @@ def convolve_image(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
                       memory_format=torch.channels_last)
     with torch.cuda.device_of(x):
         _convolve_image[b * out_h, triton.cdiv(out_w, PIXELS)](
-            x, kernel.contiguous(), bias, out, h, w, c, channels, out_h, out_w,
-            max(16, triton.next_power_of_2(9 * c)),
+            x, kernel.contiguous(), bias.contiguous(), out, h, w, c, channels, out_h,
+            out_w, max(16, triton.next_power_of_2(9 * c)),
             max(16, triton.next_power_of_2(channels)), PIXELS,
-            'tf32' if multiplies_in_tf32() else 'ieee')
+            'tf32' if x.dtype == torch.float32 else 'ieee')
     return out
 
 
