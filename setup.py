@@ -38,6 +38,7 @@ setup(
     # modules, so that requiring either would break the other's users.
     install_requires=[
         'numpy',  # arrays of the generated data set
+        'scipy',  # the metric of hands lays point sets over each other with it
         'safetensors',  # timm's weights, read without pickle
         'torch>=2.1',  # what mmcv's last upstream releases were made for
         'tqdm',  # the progress bar of mmfastvit-predict
