@@ -103,7 +103,7 @@ def test_mixed_precision_settings(config, monkeypatch, amp, loss_scale):
     monkeypatch.setattr(runner, 'build_runner', build_runner)
     cfg = config()
     runner.train(cfg, amp=amp)
-    build_runner.assert_called_once_with(cfg)
+    build_runner.assert_called_once_with(cfg, for_training=True)
     wanted = dict(type='AmpOptimWrapper', dtype=amp, loss_scale=loss_scale)
     assert {**cfg.optim_wrapper, **wanted} == cfg.optim_wrapper
 

@@ -57,7 +57,8 @@ def test_errors_of_known_hands(change, rng):
         return
     assert values['PA-MPJPE'] < ROUNDING and values['PA-MPVPE'] < ROUNDING
     assert values['F@5'] == values['F@15'] == 1.
-    assert values['AUC'] == pytest.approx(1.)
+    # Of 100 limits the first is 0, which rounding exceeds.
+    assert values['AUC'] == pytest.approx(1., abs=0.006)
 
 
 def test_mirrored_hands(rng):
