@@ -26,8 +26,9 @@ def align(points: np.ndarray, target: np.ndarray, reflections: bool = True
         rotation, scale = orthogonal_procrustes(wanted, moved)
     else:
         left, sizes, right = np.linalg.svd(wanted.T @ moved)
-        sizes[-1] *= np.sign(np.linalg.det(left @ right))
-        left[:, -1] *= np.sign(np.linalg.det(left @ right))
+        sign = np.sign(np.linalg.det(left @ right))  # -1 of a reflection
+        sizes[-1] *= sign
+        left[:, -1] *= sign
         rotation, scale = left @ right, sizes.sum()
     return moved @ rotation.T * scale * length + centre
 

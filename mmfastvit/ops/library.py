@@ -1,7 +1,8 @@
 """Faster forms as operators of ``torch.library``, which PyTorch's compiler keeps."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 HAS_LIBRARY = hasattr(torch.library, 'register_autograd')  # torch 2.4
 
@@ -33,3 +34,20 @@ def operator(fake: Callable, setup: Callable | None = None,
             made.register_autograd(backward, setup_context=setup)
         return made
     return register
+
+
+def empty_gradients(grad: Tensor, x: Tensor, kernel: Tensor, needed: Sequence[bool]
+                    ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a convolution's operator returns as gradients, without numbers.
+
+    Those of the map ``x``, in channels_last, of the kernel and of the bias; of those
+    that are not needed, nothing. Each is a tensor of its own, as operators have to
+    return them.
+    """
+    of_x, of_kernel, of_bias = (
+        torch.empty_like(like, memory_format=layout) if wanted else grad.new_empty(0)
+        for like, layout, wanted in zip(
+            (x, kernel, kernel[:, 0, 0, 0]),
+            (torch.channels_last, torch.contiguous_format, torch.contiguous_format),
+            needed))
+    return of_x, of_kernel, of_bias

@@ -9,7 +9,7 @@ from torch.autograd import Function
 from ..dispatch import is_cpu, twice_differentiable
 from ..functions import conv2d
 from ..layouts import is_channels_last, rows
-from ..library import operator
+from ..library import empty_gradients, operator
 
 FAST_WIDTH = 3  # of the depthwise kernels that oneDNN has gradients for
 
@@ -127,12 +127,8 @@ def _pad_width(x: Tensor, left: int, right: int) -> Tensor:
     return torch.cat([before, inside, after], 2).permute(0, 3, 1, 2)
 
 
-@operator(fake=lambda grad, x, kernel, padding, needed: tuple(
-    torch.empty_like(like, memory_format=layout) if wanted else grad.new_empty(0)
-    for like, layout, wanted in zip(
-        (x, kernel, kernel[:, 0, 0, 0]),
-        (torch.channels_last, torch.contiguous_format, torch.contiguous_format),
-        needed)))
+@operator(fake=lambda grad, x, kernel, padding, needed: empty_gradients(
+    grad, x, kernel, needed))
 def depthwise_backward(grad: Tensor, x: Tensor, kernel: Tensor, padding: Sequence[int],
                        needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
     of_x, of_kernel, of_bias = _gradients(grad, x, kernel, padding, needed)

@@ -7,7 +7,7 @@ from torch.autograd import Function
 
 from ..dispatch import twice_differentiable
 from ..functions import conv2d
-from ..library import operator
+from ..library import empty_gradients, operator
 from ..precision import in_autocast
 from . import choice, depthwise
 
@@ -69,12 +69,8 @@ def _backward(ctx, grad):
     return *(g if wanted else None for g, wanted in zip(found, needed)), None
 
 
-@operator(fake=lambda grad, x, kernel, stride, needed: tuple(
-    torch.empty_like(like, memory_format=layout) if wanted else grad.new_empty(0)
-    for like, layout, wanted in zip(
-        (x, kernel, kernel[:, 0, 0, 0]),
-        (torch.channels_last, torch.contiguous_format, torch.contiguous_format),
-        needed)))
+@operator(fake=lambda grad, x, kernel, stride, needed: empty_gradients(
+    grad, x, kernel, needed))
 def triton_depthwise_backward(
         grad: Tensor, x: Tensor, kernel: Tensor, stride: Sequence[int],
         needed: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
