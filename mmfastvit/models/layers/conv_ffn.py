@@ -42,7 +42,15 @@ class ConvFFN(nn.Module):
         if not self._is_as_built() or self.fc2.always_branches:
             return self.fc2(ops.gelu(self.fc1(self.conv(x))))
         kernel, bias = self.fc1.weight, self.fc1.bias
-        if self.conv.is_live():
+        is_live = self.conv.is_live()
+        if (is_live and self.fc2.fused is None
+                and x.numel() // x.shape[1] < len(kernel)):
+            # Of few pixels, a map is smaller than a kernel: norm and scale go to it.
+            fc2 = self.fc2.op
+            x = ops.feed_forward(self.conv(x), kernel, bias, fc2.weight, fc2.bias,
+                                 inplace=True)
+            return self.fc2.scaled(x).to(x.dtype)
+        if is_live:
             # The norm folds into fc1: neither is its output needed.
             (x, [term]), = self.conv.terms(x)
             folded, bias = (t.to(kernel.dtype) for t in fold_norm_before(

@@ -50,7 +50,11 @@ class LayerScaled(Reparameterizable):
         self.layer_scale = scale if self.keeps_scale else None
 
     def forward_branches(self, x: Tensor) -> Tensor:
+        return self.scaled(self.op(x))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return s * x, of what ``op`` returned."""
         if self.layer_scale is None:
-            return self.op(x)
+            return x
         trailing = 0 if isinstance(self.op, nn.Linear) else 2
-        return self.layer_scale.view(-1, *[1] * trailing) * self.op(x)
+        return self.layer_scale.view(-1, *[1] * trailing) * x

@@ -1,5 +1,6 @@
 """A linear map of normalised tokens, the norm folded into it as far as it goes."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,6 +8,7 @@ from mmfastvit.models.reparam.fusion import (
     Affine,
     fold_affine_before,
     fold_norm_before,
+    norm_scale_shift,
     widen,
 )
 from mmfastvit.models.reparam.live import on_batch_statistics
@@ -48,8 +50,12 @@ class NormLinear(Reparameterizable):
         centre = norm.running_mean.detach()
         x = (x - centre).to(x.dtype)
         norm = norm._replace(running_mean=norm.running_mean - centre)
-        kernel, bias = fold_norm_before(self.linear.weight, self.linear.bias, norm)
-        dtype = self.linear.weight.dtype
+        kernel, bias = self.linear.weight, self.linear.bias
+        dtype = kernel.dtype
+        if x.numel() // x.shape[2] < len(kernel):  # few tokens are smaller than it
+            scale, shift = norm_scale_shift(norm)
+            return F.linear(torch.addcmul(shift, x, scale).to(x.dtype), kernel, bias)
+        kernel, bias = fold_norm_before(kernel, bias, norm)
         return F.linear(x, kernel.to(dtype), bias.to(dtype))
 
     def forward_branches(self, x: Tensor) -> Tensor:
