@@ -8,13 +8,14 @@ PYTHON_UPSTREAM ?= python3.10
 VENV_UPSTREAM ?= .venv-upstream
 READY_UPSTREAM := $(VENV_UPSTREAM)/.ready
 
-.PHONY: help env demo demo-det demo-seg demo-cls test test-all test-upstream lint clean
+.PHONY: help env demo demo-det demo-seg demo-cls demo-hand test test-all test-upstream lint clean
 
 help:
 	@echo 'make demo           train Mask R-CNN on generated pictures, draw, deploy'
 	@echo 'make demo-det       the same with RTMDet'
 	@echo 'make demo-seg       the same with Semantic FPN'
 	@echo 'make demo-cls       the same with a classifier'
+	@echo 'make demo-hand      the same with 3D hand meshes, on generated hands'
 	@echo 'make test           run the tests'
 	@echo 'make test-all       run the slow tests, too'
 	@echo 'make test-upstream  run the tests with upstream OpenMMLab'
@@ -41,10 +42,14 @@ demo: CONFIG := configs/maskrcnn_fastvit_sa12_shapes.py
 demo-det: CONFIG := configs/rtmdet_fastvit_t8_shapes.py
 demo-seg: CONFIG := configs/fpn_fastvit_sa12_shapes.py
 demo-cls: CONFIG := configs/fastvit_sa12_shapes.py
+demo-hand: CONFIG := configs/handmesh_fastvit_sa12_hands.py
+demo demo-det demo-seg demo-cls: GENERATE := tools/generate_shapes.py data/shapes
+demo-hand: GENERATE := tools/generate_hands.py data/hands
 demo demo-det demo-seg: PICTURE := data/shapes/val/000001.png
 demo-cls: PICTURE := data/shapes/crops/val/circle/000003.png
-demo demo-det demo-seg demo-cls: $(READY)
-	$(RUN) tools/generate_shapes.py data/shapes
+demo-hand: PICTURE := data/hands/evaluation/rgb/00000003.jpg
+demo demo-det demo-seg demo-cls demo-hand: $(READY)
+	$(RUN) $(GENERATE)
 	$(RUN) tools/train.py $(CONFIG) --work-dir work_dirs/$@
 	$(RUN) tools/visualize.py $(CONFIG) work_dirs/$@ --features --out work_dirs/$@/pictures
 	$(RUN) tools/reparameterize.py $(CONFIG) work_dirs/$@ work_dirs/$@/deploy.pth
@@ -66,5 +71,5 @@ lint: $(READY)
 	$(VENV)/bin/lint-imports --cache-dir .ruff_cache/imports
 
 clean:
-	rm -rf $(VENV) $(VENV_UPSTREAM) data/shapes \
-		work_dirs/demo work_dirs/demo-det work_dirs/demo-seg work_dirs/demo-cls
+	rm -rf $(VENV) $(VENV_UPSTREAM) data/shapes data/hands work_dirs/demo \
+		work_dirs/demo-det work_dirs/demo-seg work_dirs/demo-cls work_dirs/demo-hand

@@ -239,6 +239,13 @@ def make_batch(cfg: Config) -> dict:
             samples.append(SegDataSample(
                 gt_sem_seg=PixelData(data=labels),
                 metainfo=dict(ori_shape=shape, img_shape=shape)))
+    elif cfg.model.type == 'HandMeshEstimator':
+        from mmfastvit.models.hands import HandDataSample
+        sizes, samples = sizes[:1] * 2, [HandDataSample() for _ in sizes]
+        for sample in samples:
+            for name, shape in (('gt_uv', (21, 2)), ('gt_joints', (21, 3)),
+                                ('gt_vertices', (778, 3))):
+                sample.set_field(torch.rand(shape), name)
     else:
         from mmpretrain.structures import DataSample
         sizes = [(3, 64 * times, 64 * times)] * 2

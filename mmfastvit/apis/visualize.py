@@ -118,6 +118,8 @@ def draw_ground_truth(cfg: Config, out: str, split: str = 'train',
             _to_arrays(instances)
         files.append(Path(out) / f'{i:04d}_{Path(sample.img_path).stem}.png')
         check_targets(files[-1:], [sample.img_path])
+        if split == 'train':
+            sample.pop('warp', None)  # the picture is the cut one
         picture = (_to_rgb(item['inputs']) if split == 'train'
                    else _read(Path(sample.img_path)))
         _draw(runner.visualizer, picture, sample, files[-1], draw_pred=False)

@@ -17,6 +17,8 @@ import numpy as np
 from mmfastvit.utils.errors import ArgumentError, DataError
 from mmfastvit.utils.progress import track
 
+from .textures import integers, texture
+
 VERSION = 2  # of the files; a change of any pixel raises it
 CLASSES = ('circle', 'square', 'triangle')
 SPLITS = ('train', 'val')
@@ -99,13 +101,13 @@ def draw_scene(random: np.random.RandomState, size: int
         The picture, (size, size, 3) uint8, and for each shape its class, what
         is visible of it, a (size, size) bool mask, and its whole area.
     """
-    picture = _texture(random, size)
+    picture = texture(random, size)
     shapes: list[tuple[int, np.ndarray, int]] = []
-    for _ in range(_integers(random, 2, 6)):
-        label = int(_integers(random, 0, len(CLASSES)))
+    for _ in range(integers(random, 2, 6)):
+        label = int(integers(random, 0, len(CLASSES)))
         mask = _mask(random, label, size)
-        texture = _texture(random, size)
-        picture[mask] = texture[mask]
+        covering = texture(random, size)
+        picture[mask] = covering[mask]
         shapes = [(k, m & ~mask, area) for k, m, area in shapes]
         shapes.append((label, mask, int(mask.sum())))
     # What is hidden by more than two thirds nobody could tell apart; it
@@ -114,32 +116,16 @@ def draw_scene(random: np.random.RandomState, size: int
     return picture, visible
 
 
-def _integers(random: np.random.RandomState, low: int, high: int, size=None):
-    """Draw from [low, high); the default type would differ on Windows."""
-    return random.randint(low, high, size, dtype=np.int64)
-
-
-def _texture(random: np.random.RandomState, size: int) -> np.ndarray:
-    """Return a colour with coarse and fine blocks, (size, size, 3) uint8."""
-    texture = _integers(random, 40, 216, 3)
-    for cell, contrast in ((_integers(random, size // 32, size // 8), 24),
-                           (size // 64, 12)):
-        side = -(-size // cell)
-        cells = _integers(random, -contrast, contrast + 1, (side, side, 1))
-        texture = texture + cells.repeat(cell, 0).repeat(cell, 1)[:size, :size]
-    return np.clip(texture, 0, 255).astype(np.uint8)
-
-
 def _mask(random: np.random.RandomState, label: int, size: int) -> np.ndarray:
     """Return where a shape of this class is, (size, size) bool."""
-    radius = _integers(random, size // 10, size // 4)
-    cx, cy = _integers(random, radius, size - radius, 2)
+    radius = integers(random, size // 10, size // 4)
+    cx, cy = integers(random, radius, size - radius, 2)
     y, x = np.mgrid[:size, :size]
     x, y = x - cx, y - cy
     if CLASSES[label] == 'circle':
         return x * x + y * y <= radius * radius
     # (a, b) turns the shape; sides are integer half-planes, so no rounding.
-    a, b = _integers(random, -8, 9, 2)
+    a, b = integers(random, -8, 9, 2)
     a = a if a or b else 1
     norm = math.isqrt(int((a * a + b * b) * radius * radius))
     u, v = a * x + b * y, a * y - b * x

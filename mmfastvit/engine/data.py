@@ -1,14 +1,14 @@
 """The data of a config, looked at before anything is built."""
 from mmengine.config import Config
 
-from mmfastvit.datasets.checks import classification, coco, segmentation
+from mmfastvit.datasets.checks import classification, coco, hands, segmentation
 from mmfastvit.datasets.checks.classes import check_names
 from mmfastvit.datasets.checks.presence import check_presence
 from mmfastvit.datasets.checks.sets import find_sets, leaves
 from mmfastvit.utils.nested import dicts
 
 _CHECKS = dict(coco=coco.check, segmentation=segmentation.check,
-               classification=classification.check)
+               classification=classification.check, hands=hands.check)
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -17,7 +17,8 @@ def check_data(cfg: Config, *splits: str) -> None:
     Only what lies on the local disk, and is not downloaded by the data set
     itself, is looked for. What is inside is looked at where it is known how it
     is read: as MMDetection's CocoDataset, MMSegmentation's BaseSegDataset,
-    MMPretrain's CustomDataset and ImageNet do, inside wrappers, too. A config with
+    MMPretrain's CustomDataset and ImageNet and our FreiHANDDataset do, inside wrappers,
+    too. A config with
     ``check_data = False`` leaves that out. Every process of a distributed run
     looks itself, because each may be on another machine.
 

@@ -3,6 +3,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from scipy.integrate import trapezoid
@@ -10,7 +11,7 @@ from scipy.integrate import trapezoid
 from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.utils.files import whole_file
 
-from .alignment import align, f_score
+from .alignment import align, f_score, mean_shape
 
 MILLIMETRES = 1000  # in a metre
 F_DISTANCES = 5, 15  # millimetres
@@ -25,7 +26,9 @@ class FreiHANDMetric(BaseMetric):
     ``PA-MPJPE`` and ``PA-MPVPE`` are mean distances of joints and of vertices, each
     aligned anew, in millimetres. ``F@5`` and ``F@15`` are F-scores of the aligned
     vertices, ``AUC`` is the area under the share of joints within 0 to 50 mm.
-    (Zimmermann et al., FreiHAND, ICCV 2019, section 5.)
+    (Zimmermann et al., FreiHAND, ICCV 2019, section 5.) Beside them, as a baseline,
+    ``PA-MPJPE_of_mean_hand`` is what one hand, the mean of these truths, would get for
+    all pictures.
 
     A sample holds ``gt_joints`` and ``pred_joints`` (21, 3), ``gt_vertices`` and
     ``pred_vertices`` (778, 3), in metres.
@@ -56,7 +59,7 @@ class FreiHANDMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             joints, vertices, true_joints, true_vertices = (
-                np.asarray(sample[key], dtype=np.float64) for key in (
+                torch.as_tensor(sample[key]).cpu().double().numpy() for key in (
                     'pred_joints', 'pred_vertices', 'gt_joints', 'gt_vertices'))
             aligned = align(vertices, true_vertices, self.reflections) * MILLIMETRES
             true_vertices = true_vertices * MILLIMETRES
@@ -65,7 +68,8 @@ class FreiHANDMetric(BaseMetric):
                     align(joints, true_joints, self.reflections) - true_joints, axis=1),
                 vertices=np.linalg.norm(aligned - true_vertices, axis=1).mean(),
                 f_scores=[f_score(aligned, true_vertices, distance)
-                          for distance in F_DISTANCES])
+                          for distance in F_DISTANCES],
+                truth=true_joints)
             if self.pred_file:
                 found['predicted'] = joints.tolist(), vertices.tolist()
             self.results.append(found)
@@ -81,7 +85,15 @@ class FreiHANDMetric(BaseMetric):
                 'PA-MPVPE': float(np.mean([r['vertices'] for r in results])),
                 **{f'F@{distance}': float(score)
                    for distance, score in zip(F_DISTANCES, f_scores)},
-                'AUC': area_under_curve(distances)}
+                'AUC': area_under_curve(distances),
+                'PA-MPJPE_of_mean_hand': self._of_mean_hand(
+                    [r['truth'] for r in results])}
+
+    def _of_mean_hand(self, truths: list[np.ndarray]) -> float:
+        mean = mean_shape(truths, self.reflections)
+        return float(MILLIMETRES * np.mean([np.linalg.norm(
+            align(mean, truth, self.reflections) - truth, axis=1)
+            for truth in truths]))
 
 
 def area_under_curve(distances: np.ndarray) -> float:

@@ -40,8 +40,8 @@ class ExportedPredictor(BaseModel):
 
     Args:
         path: A file that ``tools/export.py`` wrote.
-        scope: The toolbox whose metric it is for: ``'mmdet'``, ``'mmseg'`` or
-            ``'mmpretrain'``.
+        scope: The toolbox whose metric it is for: ``'mmdet'``, ``'mmseg'``,
+            ``'mmpretrain'``, or for hands ``'mmengine'``.
         threads: How many it may use; None leaves it to the runtime.
 
     Raises:
@@ -60,7 +60,7 @@ class ExportedPredictor(BaseModel):
             raise ArgumentError(f'{path} is for {task}, the config for '
                                 f'{_TASKS.get(scope, scope)}: export the whole model '
                                 'of this config to evaluate it.')
-        self.fill = _FILL[task]
+        self.resized, self.fill = _ROWS[task]
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError('An exported file has test_step alone.')
@@ -71,7 +71,7 @@ class ExportedPredictor(BaseModel):
         Args:
             data: ``inputs``, (3, H, W) uint8, BGR, each, and ``data_samples``.
         """
-        pictures = [_resized(picture.permute(1, 2, 0).numpy(), sample) for
+        pictures = [self.resized(picture.permute(1, 2, 0).numpy(), sample) for
                     picture, sample in zip(data['inputs'], data['data_samples'])]
         predictions = self.exported.predict_resized(pictures, len(pictures))
         for sample, found in zip(data['data_samples'], predictions):
@@ -86,6 +86,11 @@ def _resized(picture: np.ndarray, sample: BaseDataElement) -> Resized:
         width, height = sample.scale_factor
         content = round(original[0] * height), round(original[1] * width)
     return Resized(picture, content, original)
+
+
+def _as_given(picture: np.ndarray, sample: BaseDataElement) -> Resized:
+    """Return a picture of a data loader as if it were the file's."""
+    return Resized(picture, picture.shape[:2], picture.shape[:2])
 
 
 def _detection(sample: BaseDataElement, found: Arrays) -> None:
@@ -104,8 +109,17 @@ def _classification(sample: BaseDataElement, found: Arrays) -> None:
     sample.set_pred_score(scores).set_pred_label(scores.argmax())
 
 
+def _hand_mesh(sample: BaseDataElement, found: Arrays) -> None:
+    # The sample knows how its picture was cut, too.
+    pixels = sample.to_file(found['uv'].astype(np.float64))
+    for name, array in {**found, 'uv': pixels.astype(np.float32)}.items():
+        sample.set_field(torch.from_numpy(array), f'pred_{name}')
+
+
 _TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation',
-          'mmpretrain': 'classification'}
-_FILL: dict[str, Callable] = {
-    'detection': _detection, 'segmentation': _segmentation,
-    'classification': _classification}
+          'mmpretrain': 'classification', 'mmengine': 'hand_mesh'}
+# By task: what returns a picture with its sizes, and what takes down what was found.
+_ROWS: dict[str, tuple[Callable[..., Resized], Callable[..., None]]] = {
+    'detection': (_resized, _detection), 'segmentation': (_resized, _segmentation),
+    'classification': (_resized, _classification),
+    'hand_mesh': (_as_given, _hand_mesh)}

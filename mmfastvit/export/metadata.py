@@ -9,7 +9,8 @@ from mmfastvit.utils.errors import ArgumentError
 from mmfastvit.version import __version__
 
 # Steps of test pipelines that leave the picture's pixels as they are.
-_NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs')
+_NEUTRAL = ('LoadAnnotations', 'PackDetInputs', 'PackSegInputs', 'PackInputs',
+            'PackHandInputs')
 
 
 def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
@@ -19,9 +20,8 @@ def describe(cfg: Config, model: nn.Module, task: str, module: nn.Module,
 
     Args:
         cfg: Of the model.
-        model: The detector, segmentor or classifier.
-        task: ``'detection'``, ``'segmentation'``, ``'classification'`` or
-            ``'features'``.
+        model: The detector, segmentor, classifier or estimator of hands.
+        task: Of :func:`mmfastvit.export.models.exportable`.
         module: Of it, what becomes the graph.
         classes: Names.
         palette: A colour, RGB, for each.

@@ -1,7 +1,7 @@
 """Every kind of model as one module that takes pictures and exports."""
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from mmfastvit.models.reparam.fusion import norm_scale_shift
 from mmfastvit.models.reparam.norms import is_foldable
 from mmfastvit.utils.errors import ArgumentError
 
+from .hands import HandMesh
 from .preprocessing import Preprocess
 from .segmentors import Segmentor
 from .substitutions import substitute
@@ -74,7 +75,8 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
     """Return the task of a model, and a module that takes pictures.
 
     Args:
-        model: A detector, segmentor or classifier; it is left as it is.
+        model: A detector, segmentor, classifier or estimator of hands; it is left as it
+            is.
         backbone_only: Whether to take its backbone alone.
         paste: Whether masks are to be pictures, not squares over their boxes.
         known: Modules that the format knows, so that nothing takes their place.
@@ -94,21 +96,35 @@ def exportable(model: nn.Module, backbone_only: bool = False, paste: bool = Fals
         raise ArgumentError(NO_MASKS)
     if backbone_only:
         return 'features', Pyramid(model)
-    if 'ImageClassifier' in kinds:
-        return ('features', ImageEncoder(model)) if model.head is None else (
-            'classification', Classifier(model))
-    if 'EncoderDecoder' in kinds:
-        return 'segmentation', Segmentor(model)
-    if 'BaseDetector' in kinds:
-        from .detectors import find_detector
-        detector = find_detector(model, paste)
-        if paste and 'masks' not in detector.outputs:
-            raise ArgumentError(NO_MASKS)
-        return 'detection', detector
+    for kind in kinds:
+        if kind in WHOLE:
+            return WHOLE[kind](model, paste)
     raise ArgumentError(
         f'{type(model).__name__} cannot be exported as a whole: only classifiers, '
-        'segmentors and detectors of the toolboxes can. Export its backbone '
-        'alone (--backbone-only).')
+        'segmentors and detectors of the toolboxes, and estimators of hand meshes, '
+        'can. Export its backbone alone (--backbone-only).')
+
+
+def _classifier(model: nn.Module, paste: bool) -> tuple[str, nn.Module]:
+    return ('features', ImageEncoder(model)) if model.head is None else (
+        'classification', Classifier(model))
+
+
+def _detector(model: nn.Module, paste: bool) -> tuple[str, nn.Module]:
+    from .detectors import find_detector
+    detector = find_detector(model, paste)
+    if paste and 'masks' not in detector.outputs:
+        raise ArgumentError(NO_MASKS)
+    return 'detection', detector
+
+
+# By name of a model's class, or one that it is made of: what returns its task, and a
+# module that takes pictures, of it and whether masks are to be pasted.
+WHOLE: dict[str, Callable[[nn.Module, bool], tuple[str, nn.Module]]] = {
+    'ImageClassifier': _classifier,
+    'EncoderDecoder': lambda model, paste: ('segmentation', Segmentor(model)),
+    'BaseDetector': _detector,
+    'HandMeshEstimator': lambda model, paste: ('hand_mesh', HandMesh(model))}
 
 
 def _unshare(model: nn.Module) -> None:

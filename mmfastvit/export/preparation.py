@@ -85,6 +85,8 @@ def prepare(cfg: Config, checkpoint: str, kind: Format, options: Options) -> Pre
     batch = 1 if one_picture else getattr(module, 'batch', None)
     metadata = describe(cfg, model, task, module,
                         *_classes(cfg, checkpoint, model), options.size, batch)
+    if hasattr(module, 'describe_data'):
+        metadata |= module.describe_data(_metainfo(cfg, checkpoint, 'faces'))
     graph = module
     if kind.is_mobile:
         graph = Network(module)
@@ -115,19 +117,28 @@ def _enlarge(pictures: Tensor, size: Sequence[int]) -> Tensor:
     return F.pad(pictures, (0, missing[1], 0, missing[0]))
 
 
-def _classes(cfg: Config, checkpoint: str, model: nn.Module
-             ) -> tuple[list[str], list[list[int]]]:
-    """Return names and colours (RGB) of the classes.
+def _metainfo(cfg: Config, checkpoint: str, wanted: str) -> dict:
+    """Return what is known of the data that a model was trained with.
 
-    From the checkpoint, where MMEngine keeps them, or from the data set; where
-    neither tells, numbered.
+    From the checkpoint, where MMEngine keeps it, or from the data set.
+
+    Args:
+        cfg: Of the model.
+        checkpoint: Of the model.
+        wanted: What the checkpoint has to tell to be taken.
     """
     content = load_from_path_or_url(latest_checkpoint(checkpoint))
     meta = content.get('meta') if isinstance(content, dict) else None
     meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
-    if not (isinstance(meta, dict) and meta.get('classes')):
-        meta = DATASETS.build(dict(cfg.test_dataloader.dataset,
-                                   lazy_init=True)).metainfo
+    if isinstance(meta, dict) and meta.get(wanted):
+        return meta
+    return DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True)).metainfo
+
+
+def _classes(cfg: Config, checkpoint: str, model: nn.Module
+             ) -> tuple[list[str], list[list[int]]]:
+    """Return names and colours (RGB) of the classes; where nothing tells, numbered."""
+    meta = _metainfo(cfg, checkpoint, 'classes')
     count = next((module.num_classes for module in model.modules()
                   if isinstance(getattr(module, 'num_classes', None), int)), 0)
     classes = meta.get('classes') or range(count)
@@ -200,7 +211,8 @@ def _other_side(side: int, share: float) -> int:
     the largest stride, since some necks want sides of such.
     """
     steps = max(1, round(side * (1 - share) / STRIDE))
-    return side - steps * STRIDE if side > steps * STRIDE else side + STRIDE
+    # Of a map of one pixel, programs of PyTorch know that it is no larger one.
+    return side - steps * STRIDE if side > (steps + 1) * STRIDE - 1 else side + STRIDE
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,17 +6,21 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmfastvit.models.hands import HandDataSample
 from mmfastvit_runtime import Arrays, ExportedModel
 
 from .detection_sets import DetectionSets, rounded_anew
 
 # Largest differences between float32 of a runtime and of PyTorch that additions in
-# another order explain; a wrong graph is off by pixels and percents.
+# another order explain; a wrong graph is off by pixels and percents. A hand reaches
+# about 0.1 m from its root: 1e-5 m are the share of it that features may be off.
 TOLERANCES = {'boxes': 0.05, 'scores': 1e-4, 'masks': 1e-5, 'logits': 1e-4,
-              'labels': 1e-4, 'features': 1e-4}
+              'labels': 1e-4, 'features': 1e-4, 'uv': 0.05, 'joints': 1e-5,
+              'vertices': 1e-5}
 UNITS = {'boxes': 'pixels', 'scores': '', 'masks': "of all masks' pixels",
          'logits': 'of the largest', 'labels': 'of all pixels',
-         'features': 'of the largest'}
+         'features': 'of the largest', 'uv': 'pixels', 'joints': 'metres',
+         'vertices': 'metres'}
 # Scores this near to the lowest that is kept, and values of this many pixels that are
 # the threshold or another class's to the last digit, may fall on either side.
 MARGIN = 1e-3
@@ -36,8 +40,9 @@ class Row:
         quantity: Of ``TOLERANCES``.
         compared: How many values, or detections, were compared.
         difference: The largest; infinity where the other side has nothing like it.
-            ``boxes`` in pixels; ``logits`` and ``features`` relative to the largest;
-            of ``labels`` and ``masks`` the share of pixels that differ.
+            ``boxes`` and ``uv`` in pixels; ``joints`` and ``vertices`` in metres;
+            ``logits`` and ``features`` relative to the largest; of ``labels`` and
+            ``masks`` the share of pixels that differ.
         allowed: The largest at which the file is kept.
     """
 
@@ -57,8 +62,8 @@ def verify(model: nn.Module, exported: ExportedModel, pictures: list[Tensor]
     """Run pictures through an exported file and through PyTorch, and compare.
 
     Args:
-        model: MMDetection's, MMSegmentation's or MMPretrain's own; its
-            ``test_step`` is what the file has to compute.
+        model: MMDetection's, MMSegmentation's or MMPretrain's own, or for hands ours;
+            its ``test_step`` is what the file has to compute.
         exported: The file.
         pictures: (3, H, W) uint8 each, BGR.
     """
@@ -124,6 +129,15 @@ def _segmentation(model: nn.Module, exported: ExportedModel, found: Arrays,
             ('labels', labels.size, (found['labels'][0] != labels[0]).mean())]
 
 
+def _hand_mesh(model: nn.Module, exported: ExportedModel, found: Arrays,
+               picture: Tensor) -> Compared:
+    size = tuple(picture.shape[1:])
+    found = exported.restore(found, size, size)
+    sample, = model.test_step(_batch(picture, HandDataSample()))
+    return [(name, array.size, _away(array, sample.get(f'pred_{name}').numpy()))
+            for name, array in found.items()]
+
+
 def _detection(model: nn.Module, exported: ExportedModel, found: Arrays,
                picture: Tensor) -> Compared:
     size = tuple(picture.shape[1:])
@@ -151,7 +165,8 @@ def _detect(model: nn.Module, picture: Tensor, like: Arrays) -> Arrays:
 
 
 _COMPARED = {'detection': _detection, 'segmentation': _segmentation,
-             'classification': _classification, 'features': _features}
+             'classification': _classification, 'features': _features,
+             'hand_mesh': _hand_mesh}
 
 
 def _batch(picture: Tensor, sample: BaseDataElement) -> dict:
@@ -162,7 +177,10 @@ def _batch(picture: Tensor, sample: BaseDataElement) -> dict:
     return dict(inputs=[picture], data_samples=[sample])
 
 
+def _away(got: np.ndarray, expected: np.ndarray) -> float:
+    return (np.abs(got - expected).max() if got.shape == expected.shape else
+            float('inf'))
+
+
 def _relative(got: np.ndarray, expected: np.ndarray) -> float:
-    if got.shape != expected.shape:
-        return float('inf')
-    return np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)
+    return _away(got, expected) / max(np.abs(expected).max(), 1e-30)

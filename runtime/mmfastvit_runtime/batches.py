@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 
+from . import hands
 from .errors import PredictionError
 from .limits import MAX_PIXELS
 from .model import load
@@ -85,8 +86,9 @@ class BatchPredictor:
             (left, top, right, bottom in pixels), ``scores``, ``labels`` and
             ``category``; of a classifier the best ``label``, its ``category`` and
             ``score``; of a segmentor ``labels``, ``category`` and ``shares`` of the
-            picture; of an image encoder the ``embedding``. Masks and label maps are too
-            large for a table: left out.
+            picture; of an image encoder the ``embedding``; of a hand ``uv`` (x and y of
+            21 joints, in pixels), ``joints`` and ``vertices`` (x, y and z in metres).
+            Masks and label maps are too large for a table: left out.
         """
         contents = list(batch['bytes'])
         paths = [str(path) for path in batch.get('path', range(len(contents)))]
@@ -135,6 +137,12 @@ def _segmentation(found: Any) -> dict[str, Any]:
                 shares=(counts / found['labels'].size).tolist())
 
 
+def _hand(found: Any) -> dict[str, Any]:
+    if not found.finite().all():
+        raise PredictionError('Its hand holds NaN or infinity.')
+    return {name: found[name].tolist() for name in hands.ARRAYS}
+
+
 def _embedding(found: Any) -> dict[str, Any]:
     embedding = found['embedding']
     if embedding.ndim != 1:
@@ -143,16 +151,19 @@ def _embedding(found: Any) -> dict[str, Any]:
 
 
 _FILL = {'detection': _detection, 'classification': _classification,
-         'segmentation': _segmentation, 'features': _embedding}
+         'segmentation': _segmentation, 'features': _embedding,
+         'hand_mesh': _hand}
 # What the columns hold, a list of one type where each row has a list.
 _TYPES: dict[str, dict[str, Any]] = {
     'detection': dict(boxes=[[float]], scores=[float], labels=[int], category=[str]),
     'classification': dict(label=int, category=str, score=float),
     'segmentation': dict(labels=[int], category=[str], shares=[float]),
-    'features': dict(embedding=[float])}
+    'features': dict(embedding=[float]),
+    'hand_mesh': dict(uv=[[float]], joints=[[float]], vertices=[[float]])}
 # What a row has whose picture could not be done.
 _COLUMNS: dict[str, dict[str, Any]] = {
     'detection': dict(boxes=[], scores=[], labels=[], category=[]),
     'classification': dict(label=-1, category='', score=0.),
     'segmentation': dict(labels=[], category=[], shares=[]),
-    'features': dict(embedding=[])}
+    'features': dict(embedding=[]),
+    'hand_mesh': dict(uv=[], joints=[], vertices=[])}

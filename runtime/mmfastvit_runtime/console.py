@@ -31,7 +31,7 @@ def report(error: Exception, name: str) -> None:
 
 def unusable(found: Prediction) -> int:
     """Return how many results are left out since they hold NaN or infinity."""
-    return int((~found.finite()).sum()) if 'scores' in found else 0
+    return int((~found.finite()).sum())
 
 
 def warn_of_numbers(count: int, name: str) -> None:

@@ -13,6 +13,8 @@ MAX_METADATA = 2**24  # characters, of JSON in a file
 MAX_OBJECTS = 100_000  # in one picture
 MAX_LABEL = 2**20  # the largest, of a class
 MAX_WINDOWS = 2**16  # that one picture is cut into
+MAX_VERTICES = 2**13  # of a mesh
+MAX_FACES = 2**14  # triangles of a mesh, twice as many as vertices
 MASKS_PER_PIXEL = 64  # bytes of an object's masks for each pixel that is allowed
 
 

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PredictionError
+from .hands import ARRAYS as HAND_ARRAYS
+from .hands import are_faces
 from .heads import are_heads
-from .limits import MAX_METADATA, MAX_SIDE
+from .limits import MAX_FACES, MAX_METADATA, MAX_SIDE
 from .masks import DRAW, WHOLE
 from .resizing import INTERPOLATIONS, STEPS
 
 # Of each task, the outputs that it cannot do without.
 TASKS = {'detection': ('boxes', 'scores', 'labels'), 'features': (),
-         'segmentation': ('labels', 'logits'), 'classification': ('scores', )}
+         'segmentation': ('labels', 'logits'), 'classification': ('scores', ),
+         'hand_mesh': HAND_ARRAYS}
+# Fields that one task alone has.
+_OF_ONE_TASK = {'slide': 'segmentation', 'faces': 'hand_mesh'}
 
 
 def parse(path: Path, text: str | None, needs_network: bool = False
@@ -54,9 +59,10 @@ def parse(path: Path, text: str | None, needs_network: bool = False
                        'classes')
     if ids is not None and len(ids) < len(classes):
         raise _damaged(path, f'{len(ids)} category_ids for {len(classes)} classes')
-    if metadata.get('slide') and metadata['task'] != 'segmentation':
-        raise _damaged(path, f'slide={_short(metadata["slide"])} of a '
-                       f'{metadata["task"]}; allowed: of a segmentation')
+    for name, task in _OF_ONE_TASK.items():
+        if metadata.get(name) and metadata['task'] != task:
+            raise _damaged(path, f'{name}={_short(metadata[name])} of a '
+                           f'{metadata["task"]}; allowed: of a {task}')
     network = metadata.get('network')
     if network is None and needs_network:
         raise _damaged(path, 'network is missing')
@@ -229,4 +235,7 @@ _FIELDS = {
     'slide': (lambda value: value is None or _is_slide(value),
               f'null, or crop_size and stride, height and width up to {MAX_SIDE} each, '
               'stride from 1 to crop_size'),
+    'faces': (lambda value: value is None or are_faces(value),
+              f'null, or a list of up to {MAX_FACES:,} triangles, the numbers of three '
+              'vertices each'),
 }

@@ -1,11 +1,11 @@
-"""Exported files at work: a picture in, boxes, masks, labels or scores out."""
-from collections.abc import Sequence
+"""Exported files at work: a picture in, boxes, masks, labels, scores or a hand out."""
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from . import detection
+from . import detection, hands
 from .engines import Engine, open_file
 from .errors import PredictionError, first_line
 from .limits import MAX_LABEL, MAX_PIXELS, check_batch, check_pixels
@@ -13,6 +13,8 @@ from .prediction import Arrays, Prediction
 from .resizing import PADS, STEPS
 from .segmentation import label
 from .windows import run as run_windows
+
+Size = tuple[int, int]  # height and width
 
 
 class ExportedModel:
@@ -167,15 +169,9 @@ class ExportedModel:
         """
         task = self.metadata['task']
         _check(found, task, size)
-        if task == 'segmentation':
-            aligned = bool(self.metadata.get('align_corners'))
-            found = {'labels': label(found, size, original, aligned)}
-        elif task == 'detection':
-            found = detection.restore(found, self.metadata, content or size, original,
-                                      self.max_pixels)
-        else:
-            found = {name: array[0] for name, array in found.items()}
-        return Prediction(found, self.metadata)
+        restored = _RESTORE.get(task, _as_it_is)(
+            self, found, size, content or size, original)
+        return Prediction(restored, self.metadata)
 
 
 @dataclass(frozen=True)
@@ -193,14 +189,46 @@ class Resized:
     original: tuple[int, int]
 
 
-def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
+def _as_it_is(model: ExportedModel, found: Arrays, *sizes: Size) -> Arrays:
+    return {name: array[0] for name, array in found.items()}
+
+
+def _labels(model: ExportedModel, found: Arrays, size: Size, content: Size,
+            original: Size) -> Arrays:
+    aligned = bool(model.metadata.get('align_corners'))
+    return {'labels': label(found, size, original, aligned)}
+
+
+def _objects(model: ExportedModel, found: Arrays, size: Size, content: Size,
+             original: Size) -> Arrays:
+    return detection.restore(found, model.metadata, content, original, model.max_pixels)
+
+
+def _hand(model: ExportedModel, found: Arrays, size: Size, content: Size,
+          original: Size) -> Arrays:
+    return hands.restore(found, model.metadata, size, content, original)
+
+
+# By task, where what is found depends on sizes: what returns it for the original, of
+# the height and width that the model was given, those before the picture was padded,
+# and those of the original.
+_RESTORE: dict[str, Callable[..., Arrays]] = {
+    'segmentation': _labels, 'detection': _objects, 'hand_mesh': _hand}
+# By task, the shapes of one picture's arrays, of the size that the model was given;
+# None is any side but 0.
+_SHAPES: dict[str, Callable[[Size], dict[str, tuple]]] = {
+    'segmentation': lambda size: dict(labels=(1, *size), logits=(1, None, None, None)),
+    'classification': lambda size: dict(scores=(1, None)),
+    'hand_mesh': lambda size: hands.SHAPES}
+
+
+def _check(found: Arrays, task: str, size: Size) -> None:
     """Refuse arrays that are not what the task has.
 
     Raises:
         PredictionError: Those of the file are others.
     """
-    wanted = {'segmentation': dict(labels=(1, *size), logits=(1, None, None, None)),
-              'classification': dict(scores=(1, None))}.get(task, {})
+    wanted = _SHAPES[task](size) if task in _SHAPES else {}
     for name, shape in wanted.items():
         array = found[name]
         if (array.ndim != len(shape) or 0 in array.shape[1:]
@@ -209,8 +237,8 @@ def _check(found: Arrays, task: str, size: tuple[int, int]) -> None:
                                          0 <= array.min() <= array.max() <= MAX_LABEL)):
             raise PredictionError(
                 f'The file is damaged: of a {task}, its {name} have the shape '
-                f'{array.shape} of {array.dtype}; labels are allowed from 0 to '
-                f'{MAX_LABEL:,}. Export the model again.')
+                f'{array.shape} of {array.dtype}; allowed is {shape}, None for any '
+                f'number, and labels from 0 to {MAX_LABEL:,}. Export the model again.')
 
 
 def load(path: str, max_pixels: int | None = MAX_PIXELS, **options) -> ExportedModel:

@@ -13,9 +13,10 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
     """Write COCO results as a table, a row each.
 
     Its columns are ``image_id``, ``file_name``, ``category_id``, ``category``,
-    ``score``, ``bbox`` (left, top, width, height in pixels; none of segmentations and
-    classifications) and ``segmentation`` (``size`` and ``counts`` of COCO's run
-    lengths; none without masks).
+    ``score``, ``bbox`` (left, top, width, height in pixels; of detections alone),
+    ``segmentation`` (``size`` and ``counts`` of COCO's run lengths; none without
+    masks), ``keypoints`` (x and y in pixels and 2 of each joint) and ``joints`` (x, y
+    and z in metres; both of hands alone).
 
     Args:
         results: From :func:`mmfastvit_runtime.coco.to_results`.
@@ -25,12 +26,14 @@ def write_parquet(results: Iterable[Result], path: Path) -> None:
         PredictionError: pyarrow is missing, or a number is larger than a table holds.
     """
     pyarrow, parquet = import_pyarrow()
+    numbers = pyarrow.list_(pyarrow.float64())
     schema = pyarrow.schema([
         ('image_id', pyarrow.int64()), ('file_name', pyarrow.string()),
         ('category_id', pyarrow.int64()), ('category', pyarrow.string()),
-        ('score', pyarrow.float64()), ('bbox', pyarrow.list_(pyarrow.float64())),
+        ('score', pyarrow.float64()), ('bbox', numbers),
         ('segmentation', pyarrow.struct([
-            ('size', pyarrow.list_(pyarrow.int64())), ('counts', pyarrow.string())]))])
+            ('size', pyarrow.list_(pyarrow.int64())), ('counts', pyarrow.string())])),
+        ('keypoints', numbers), ('joints', pyarrow.list_(numbers))])
     rest = iter(results)
     with parquet.ParquetWriter(path, schema) as writer:
         while rows := list(islice(rest, ROWS)):

@@ -30,12 +30,13 @@ FAMILIES = [
     *((f'{method}_{{}}_{data}.py', FASTVIT) for method, data in (
         ('maskrcnn_fastvit', 'coco'), ('retinanet_fastvit', 'coco'),
         ('fpn_fastvit', 'ade20k'), ('fastvit', 'in1k'))),
+    ('handmesh_fastvit_{}_freihand.py', ['t8', 'ma36']),
     *((f'{head}_fastvit_{{}}_{data}.py', ['t8']) for head, data in HEADS)]
 # What the other variants of a family share with SA12 needs no run of its own; of the
 # heads, RTMDet and UPerNet stand for all.
 # An image encoder alone is not trained; a step of FasterViT-5 or 6 needs 10 GB.
 RUN = [pytest.param(name, marks=() if re.search(
-    '^(maskrcnn_|retinanet_|fpn_)?fastvit_(t8|sa12)_|(rtmdet|upernet)_fastvit_t8_[ac]|'
+    '^(maskrcnn_|retinanet_|fpn_|handmesh_)?fastvit_(t8|sa12)_|(rtmdet|upernet)_fastvit_t8_[ac]|'
     'fpn.*mci0|fpn_fastervit_0|fastervit_shapes', name)
     else pytest.mark.slow) for name in CONFIGS
     if not re.search('_embedding|fastervit_[56]', name)]
@@ -79,7 +80,7 @@ def test_channels_agree_with_the_variant(name):
             strides = head and head.get('anchor_generator', head).get('strides')
             if strides:
                 assert strides[:len(chosen)] == [4 * 2**i for i in chosen]
-    assert 'mmfastvit' in cfg.custom_imports.imports
+    assert cfg.custom_imports.imports[0].startswith('mmfastvit')
 
 
 @pytest.mark.parametrize('family, archs', FAMILIES)
@@ -177,6 +178,9 @@ def test_deploy_form_predicts_the_same(name):
         elif cfg.default_scope == 'mmseg':
             assert_close(other.seg_logits.data, one.seg_logits.data,
                          rtol=1e-4, atol=1e-4)
+        elif cfg.default_scope == 'mmengine':
+            assert_close(other.pred_uv, one.pred_uv, rtol=1e-4, atol=1e-2)
+            assert_close(other.pred_vertices, one.pred_vertices, rtol=1e-4, atol=1e-5)
         else:
             assert_detections_close(model, batch, i, other, one)
 

@@ -35,6 +35,9 @@ LAYERS = {
     'repmixer': lambda norm: RepMixer(8, norm_cfg=norm),
     'norm, linear': lambda norm: NormLinear(8, 12, norm_cfg=norm),
     'conv ffn': lambda norm: ConvFFN(8, 16, norm_cfg=norm),
+    # Fewer of them than channels come out: 2 x 30.
+    'norm, linear, few tokens': lambda norm: NormLinear(8, 64, norm_cfg=norm),
+    'conv ffn, few pixels': lambda norm: ConvFFN(8, 64, norm_cfg=norm),
 }
 NORMS = {
     'BN': BN,

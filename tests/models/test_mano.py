@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 from torch.testing import assert_close
 
+from mmfastvit import CheckpointError
 from mmfastvit.models.hands import MANO
 from mmfastvit.models.hands.mano import (
     FROM_JOINTS,
@@ -14,6 +16,7 @@ from mmfastvit.models.hands.mano import (
     PARENTS,
     VERTICES,
     MANONumbers,
+    load_hand,
 )
 from mmfastvit.models.hands.rotations import from_axis_angle, from_six_numbers
 
@@ -126,3 +129,16 @@ def test_six_numbers_are_a_rotation():
     assert_close(found @ found.mT, torch.eye(3, dtype=torch.float64).expand(20, 3, 3))
     assert_close(torch.linalg.det(found), torch.ones(20, dtype=torch.float64))
     assert_close(from_six_numbers(found.mT[:, :2].flatten(1)), found)  # of its columns
+
+
+def test_a_hand_file_is_a_hand(numbers, tmp_path):
+    save_file(numbers._asdict(), tmp_path / 'hand.safetensors')
+    hand = load_hand(tmp_path / 'hand.safetensors')
+    assert hand.faces.dtype == torch.int64
+    assert_close(hand, MANONumbers(*[
+        value.float() if value.is_floating_point() else value for value in numbers]),
+        rtol=0, atol=0)
+    vertices, joints = MANO(hand)(*[part.float() for part in at_rest()])
+    assert vertices.dtype == joints.dtype == torch.float32
+    with pytest.raises(CheckpointError, match='there is no hand file'):
+        load_hand(tmp_path / 'MANO_RIGHT.pkl')

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
-from tiny_models import metadata, objects, write_model  # noqa: E402
+from tiny_models import hand, metadata, objects, write_model  # noqa: E402
 
 from mmfastvit_runtime import PredictionError, describe, draw, load  # noqa: E402
 from mmfastvit_runtime.coco import to_results  # noqa: E402
@@ -65,14 +65,17 @@ def damage(good: dict, random: np.random.RandomState) -> str:
 
 
 @pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification',
-                                  'features'])
+                                  'features', 'hand_mesh'])
 def test_damaged_metadata(task, tmp_path):
     random = np.random.RandomState(0)
     picture = random.randint(0, 256, (30, 42, 3), np.uint8)
     found = objects([[1, 2, 20, 15], [5, 5, 30, 41], [0, 0, 9, 9]],
                     random.rand(3, 7, 7).astype(np.float32))
-    found = found if task == 'detection' else None
     good = metadata(task, resize=STEPS, category_ids=[7, 8, 9])
+    if task == 'hand_mesh':
+        found, good['faces'] = hand()
+    elif task != 'detection':
+        found = None
     if found:
         good['outputs'] = list(found)
     model = load(write_model(tmp_path / 'good.onnx', task, found, good))

@@ -7,9 +7,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mmfastvit_runtime.meshes import BONES
+
 COLOURS = [[220, 20, 60], [0, 200, 0], [40, 60, 255]]
 OUTPUTS = {'classification': ['scores'], 'segmentation': ['labels', 'logits'],
-           'detection': ['boxes', 'scores', 'labels'], 'features': ['stage1']}
+           'detection': ['boxes', 'scores', 'labels'], 'features': ['stage1'],
+           'hand_mesh': ['uv', 'joints', 'vertices']}
 
 
 def metadata(task: str, /, **changes) -> dict:
@@ -28,8 +31,10 @@ def write_model(path: Path, task: str, objects: dict[str, np.ndarray] | None = N
     Args:
         path: Of the file.
         task: A classifier's scores and a segmentor's logits are the picture's channels;
-            a detector finds ``objects``.
-        objects: ``boxes``, ``scores``, ``labels`` and maybe ``masks``.
+            a detector finds ``objects``, an estimator of hands finds them in every
+            picture.
+        objects: ``boxes``, ``scores``, ``labels`` and maybe ``masks``; or what
+            :func:`hand` returns.
         said: Its metadata, a dict or a text; None takes :func:`metadata`.
     """
     nodes, outputs = [helper.make_node('Cast', ['image'], ['x'], to=TensorProto.FLOAT)
@@ -47,8 +52,17 @@ def write_model(path: Path, task: str, objects: dict[str, np.ndarray] | None = N
         nodes += [helper.make_node('Identity', ['x'], ['stage1'])]
         outputs = [('stage1', TensorProto.FLOAT, 4)]
     for name, array in (objects or {}).items():
-        nodes.append(helper.make_node('Constant', [], [name],
-                                      value=numpy_helper.from_array(array)))
+        of_one = task == 'hand_mesh'
+        nodes.append(helper.make_node(
+            'Constant', [], [f'{name}_of_one' if of_one else name],
+            value=numpy_helper.from_array(array)))
+        if of_one:  # as often as there are pictures
+            nodes += [
+                helper.make_node('Shape', ['image'], [f'{name}_count'], start=0, end=1),
+                helper.make_node('Constant', [], [f'{name}_sides'], value_ints=[1, 1]),
+                helper.make_node('Concat', [f'{name}_count', f'{name}_sides'],
+                                 [f'{name}_times'], axis=0),
+                helper.make_node('Tile', [f'{name}_of_one', f'{name}_times'], [name])]
         outputs.append((name, helper.np_dtype_to_tensor_dtype(array.dtype), array.ndim))
     image = helper.make_tensor_value_info('image', TensorProto.UINT8,
                                           [None, 3, None, None])
@@ -75,6 +89,24 @@ def objects(boxes: list, masks: np.ndarray | None = None) -> dict[str, np.ndarra
                  scores=np.full(len(boxes), 0.9, np.float32),
                  labels=np.arange(len(boxes)) % 3)
     return found if masks is None else {**found, 'masks': masks}
+
+
+def hand() -> tuple[dict[str, np.ndarray], list[list[int]]]:
+    """Return a flat, upright hand in the middle of a square picture, and its triangles.
+
+    Each bone is two triangles, 8 mm wide; 0.05 m and 0.03 m three times are a finger.
+    """
+    joints = np.zeros((1, 21, 3), np.float32)
+    for finger, angle in enumerate(np.deg2rad([-40, -20, 0, 20, 40])):
+        away = np.array([np.sin(angle), -np.cos(angle), 0])
+        for step in range(4):
+            joints[0, 4 * finger + step + 1] = (0.05 + 0.03 * step) * away
+    joints -= joints[:, 9:10]  # the middle finger's root
+    shift = np.array([0.008, 0, 0], np.float32)
+    vertices = np.concatenate([joints - shift / 2, joints + shift / 2], 1)
+    faces = [face for start, end in BONES for face in (
+        [start, end, start + 21], [end, end + 21, start + 21])]
+    return dict(uv=0.5 + 4 * joints[..., :2], joints=joints, vertices=vertices), faces
 
 
 def write_pictures(folder: Path, sizes: list[tuple[int, int] | None]) -> Path:

@@ -16,7 +16,8 @@ from .presence import is_remote
 # Where the classes are whose reading of annotations is known.
 _KNOWN = (('coco', 'mmdet.datasets.coco', 'CocoDataset'),
           ('segmentation', 'mmseg.datasets.basesegdataset', 'BaseSegDataset'),
-          ('classification', 'mmpretrain.datasets.custom', 'CustomDataset'))
+          ('classification', 'mmpretrain.datasets.custom', 'CustomDataset'),
+          ('hands', 'mmfastvit.datasets.freihand', 'FreiHANDDataset'))
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class DataSet:
         key: Of its setting, dotted.
         split: ``'train'``, ``'val'`` or ``'test'``.
         node: The setting.
-        kind: ``'coco'``, ``'segmentation'`` or ``'classification'``.
+        kind: ``'coco'``, ``'segmentation'``, ``'classification'`` or ``'hands'``.
         built: The data set itself, which has read nothing yet.
     """
     key: str

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmfastvit.models.layers import RepConv, SqueezeExcite
 from mmfastvit.models.pretrained import PretrainedModule
 from mmfastvit.models.reparam import reparameterize
+from mmfastvit.utils.errors import ArgumentError
 
 from .weights import NeckWeights
 
@@ -29,6 +30,10 @@ class FastViTNeck(PretrainedModule):
         embedding_dims: Channels of the image's embedding; None leaves the projection
             out.
         init_cfg: As for :class:`FastViT`; the neck's part of the same file is taken.
+        pool: Whether to take the mean over the map; without it, heads get the map.
+
+    Raises:
+        ArgumentError: ``embedding_dims`` is given without ``pool``.
 
     Example:
         >>> neck = FastViTNeck(512)
@@ -40,8 +45,14 @@ class FastViTNeck(PretrainedModule):
                  norm_cfg: dict = dict(type='BN'),
                  deploy: bool = False,
                  embedding_dims: int | None = None,
-                 init_cfg: dict | None = None):
+                 init_cfg: dict | None = None,
+                 pool: bool = True):
         super().__init__(init_cfg)
+        if embedding_dims is not None and not pool:
+            raise ArgumentError(
+                f'embedding_dims={embedding_dims} with pool=False: the projection '
+                'takes the pooled vector. Leave one of them out.')
+        self.pool = pool
         self.in_channels = in_channels
         self.out_channels = out_channels or 2 * in_channels
         self.norm_cfg = norm_cfg
@@ -60,11 +71,15 @@ class FastViTNeck(PretrainedModule):
         """Map the last of several (B, C, H, W) to one vector for each picture.
 
         Returns:
-            ((B, out_channels),), or ((B, embedding_dims),), not normalised.
+            ((B, out_channels),), or ((B, embedding_dims),), not normalised; without
+            ``pool``, ((B, out_channels, H, W),).
         """
         if not isinstance(x, Tensor):
             x = x[-1]
-        pooled = self.expand(x).mean((2, 3))
+        expanded = self.expand(x)
+        if not self.pool:
+            return (expanded,)
+        pooled = expanded.mean((2, 3))
         return (pooled if self.proj is None else self.proj(pooled),)
 
     def expand(self, x: Tensor) -> Tensor:
@@ -88,4 +103,4 @@ class FastViTNeck(PretrainedModule):
     def train_form(self) -> 'FastViTNeck':
         """Return a fresh neck like this one, in train form."""
         return FastViTNeck(self.in_channels, self.out_channels, self.norm_cfg,
-                           embedding_dims=self.embedding_dims)
+                           embedding_dims=self.embedding_dims, pool=self.pool)

@@ -4,10 +4,13 @@ Romero, Tzionas and Black, Embodied Hands, 2017; its equations are those of SMPL
 et al., 2015, section 3). The numbers of MANO are the user's own: their licence does not
 let anybody pass them on.
 """
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from mmfastvit.checkpoints.hand_file import read_hand_file
 
 VERTICES = 778
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
@@ -100,3 +103,13 @@ def as_freihand(vertices: Tensor, joints: Tensor) -> Tensor:
     """
     return torch.stack([joints[:, FROM_JOINTS[i]] if i in FROM_JOINTS
                         else vertices[:, FROM_VERTICES[i]] for i in range(21)], 1)
+
+
+def load_hand(path: str | Path) -> MANONumbers:
+    """Return what a hand file holds, as :func:`.read_hand_file` says.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of a left hand, or another.
+    """
+    return MANONumbers(**{name: torch.from_numpy(array)
+                          for name, array in read_hand_file(path).items()})

@@ -1,0 +1,35 @@
+# The same on generated hands, from scratch, for two CPU cores; `make demo-hand` trains
+# it.
+_base_ = 'handmesh_fastvit_sa12_freihand.py'
+
+model = dict(
+    backbone=dict(drop_path_rate=0., init_cfg=None),
+    neck=dict(init_cfg=None),
+    head=dict(drop_path_rate=0.))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='HandCrop', size=96, scale=(0.8, 1.0), shift=0.05, rotation=180),
+    dict(type='PackHandInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(96, 96), keep_ratio=True),
+    dict(type='PackHandInputs'),
+]
+dataset = dict(
+    data_root='data/hands', versions=('gs', ), hand_file='hand.safetensors')
+train_dataloader = dict(
+    num_workers=2, dataset=dict(**dataset, split='trainval', pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=2, dataset=dict(**dataset, split='test', pipeline=test_pipeline))
+test_dataloader = dict(
+    num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=30),
+    dict(type='CosineAnnealingLR', T_max=10, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=10, val_interval=5)
+default_hooks = dict(logger=dict(interval=10))

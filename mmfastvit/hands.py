@@ -1,0 +1,14 @@
+"""3D hand meshes: importing this registers all that their configs name.
+
+It needs mmcv, whose transforms read and resize pictures, and scipy.
+"""
+from .datasets.freihand import FreiHANDDataset
+from .datasets.hand_transforms import HandCrop, HandFlip, PackHandInputs
+from .engine.hand_hooks import JointRegressorHook
+from .engine.hand_visualizer import HandVisualizer
+from .evaluation import FreiHANDMetric
+from .models.hands import HandMeshEstimator, MANOHead, MeshTokenHead
+
+__all__ = ['FreiHANDDataset', 'FreiHANDMetric', 'HandCrop', 'HandFlip',
+           'HandMeshEstimator', 'HandVisualizer', 'JointRegressorHook', 'MANOHead',
+           'MeshTokenHead', 'PackHandInputs']

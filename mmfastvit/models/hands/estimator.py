@@ -1,0 +1,70 @@
+"""A hand's mesh from one picture, as a model of MMEngine."""
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from .head import HandPrediction
+from .sample import HandDataSample
+
+
+@MODELS.register_module()
+class HandMeshEstimator(BaseModel):
+    """Backbone, neck and a head for hand meshes.
+
+    A picture shows one hand, in its middle; of any other picture, too, a hand is
+    predicted.
+
+    Args:
+        backbone: Of MMEngine's registry; its last map is taken.
+        head: A :class:`HandHead`.
+        neck: Maps the backbone's maps to another tuple; None takes them as they are.
+        data_preprocessor: MMEngine's ``ImgDataPreprocessor``.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(self, backbone: dict, head: dict, neck: dict | None = None,
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None):
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = None if neck is None else MODELS.build(neck)
+        self.head = MODELS.build(head)
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Map pictures (B, 3, H, W), normalised, to the last map (B, C, h, w)."""
+        maps = self.backbone(inputs)
+        return (maps if self.neck is None else self.neck(maps))[-1]
+
+    def forward(self, inputs: Tensor, data_samples: Sequence[HandDataSample] = (),
+                mode: str = 'tensor') -> tuple | dict | list[HandDataSample]:
+        """Return what a mode wants of pictures (B, 3, H, W), normalised.
+
+        ``'tensor'``: a tuple of ``uv``, ``joints``, ``vertices``; ``'loss'``: losses by
+        name; ``'predict'``: the samples, predictions added.
+        """
+        x = self.extract_feat(inputs)
+        if mode == 'loss':
+            return self.head.loss(x, data_samples)
+        prediction = self.head(x)
+        if mode == 'tensor':
+            return tuple(prediction)
+        return add_predictions(prediction, inputs.shape[2:], data_samples)
+
+
+def add_predictions(prediction: HandPrediction, size: Sequence[int],
+                    samples: Sequence[HandDataSample]) -> list[HandDataSample]:
+    """Return samples with what was predicted for them.
+
+    Args:
+        prediction: For B pictures.
+        size: Height and width that the network was given.
+        samples: B.
+    """
+    height, width = size
+    for sample, uv, joints, vertices in zip(samples, *prediction):
+        pixels = uv.detach().cpu().double().numpy() * (width, height) - 0.5
+        sample.pred_uv = uv.new_tensor(sample.to_file(pixels).astype(np.float32))
+        sample.pred_joints, sample.pred_vertices = joints, vertices
+    return list(samples)

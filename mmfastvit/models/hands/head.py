@@ -1,0 +1,76 @@
+"""What all heads for hand meshes are: one prediction, one loss."""
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from .sample import HandDataSample
+
+ROOT = 9  # the joint that positions are relative to: the middle finger's root
+LOSS_WEIGHTS = dict(uv=1., joints=10., vertices=10.)
+
+
+class HandPrediction(NamedTuple):
+    """What a network says of B pictures.
+
+    Attributes:
+        uv: (B, 21, 2), x and y of the joints as shares of the network's input: 0 is its
+            left or upper edge, 1 the other.
+        joints: (B, 21, 3), in metres, relative to the middle finger's root.
+        vertices: (B, 778, 3), the same.
+    """
+
+    uv: Tensor
+    joints: Tensor
+    vertices: Tensor
+
+
+class HandHead(BaseModule):
+    """From a map (B, C, H, W) to a :class:`HandPrediction`.
+
+    Args:
+        loss_weights: Of the L1 distances of ``uv``, in shares, and of ``joints`` and
+            ``vertices``, in metres.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(self, loss_weights: dict[str, float] = LOSS_WEIGHTS,
+                 init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        self.loss_weights = dict(loss_weights)
+
+    def forward(self, x: Tensor) -> HandPrediction:
+        """Predict for a map (B, C, H, W)."""
+        raise NotImplementedError
+
+    def loss(self, x: Tensor, samples: Sequence[HandDataSample]) -> dict[str, Tensor]:
+        """Return the weighted losses by name.
+
+        Joints outside of the picture, whose place nobody could see, have no part in
+        the loss of ``uv``.
+
+        Args:
+            x: (B, C, H, W).
+            samples: With ``gt_uv``, ``gt_joints`` and ``gt_vertices``.
+        """
+        prediction = self(x)
+        uv, joints, vertices = (torch.stack([sample.get(name) for sample in samples])
+                                for name in ('gt_uv', 'gt_joints', 'gt_vertices'))
+        root = joints[:, ROOT:ROOT + 1]
+        inside = ((uv >= 0) & (uv <= 1)).all(-1, keepdim=True).expand_as(uv)
+        distances = (prediction.uv - uv).abs() * inside
+        losses = dict(
+            uv=distances.sum() / inside.sum().clamp(min=1),
+            joints=F.l1_loss(prediction.joints, joints - root),
+            vertices=F.l1_loss(prediction.vertices, vertices - root))
+        return {f'loss_{name}': self.loss_weights[name] * loss
+                for name, loss in losses.items()}
+
+
+def relative(uv: Tensor, joints: Tensor, vertices: Tensor) -> HandPrediction:
+    """Return a prediction, its positions relative to the middle finger's root."""
+    root = joints[:, ROOT:ROOT + 1]
+    return HandPrediction(uv, joints - root, vertices - root)

@@ -1,0 +1,148 @@
+"""A mesh from tokens that are picked where the joints are.
+
+The idea is that of Zhou et al., A Simple Baseline for Efficient Hand Mesh
+Reconstruction, CVPR 2024: 21 tokens, one a joint, become 778, one a vertex, in steps.
+"""
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import trunc_normal_init
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmfastvit.models.layers import DropPath, Mlp
+from mmfastvit.models.layers.attention import multi_head
+
+from .head import LOSS_WEIGHTS, HandHead, HandPrediction, relative
+from .joint_regressor import freihand_regressor
+from .mano import VERTICES, load_hand
+
+JOINTS = 21
+UPSAMPLED = 4  # times the map's height and width, where tokens are picked
+
+
+@MODELS.register_module()
+class MeshTokenHead(HandHead):
+    """Joints in the picture, tokens picked there, from them the vertices.
+
+    ``uv`` is a linear map of the mean of the input. The input, 4 times as large, is
+    read at ``uv``: 21 tokens, which know their place. Transformer blocks of falling
+    width make more tokens of them, the last step one for each vertex. Joints are sums
+    of vertices.
+
+    Args:
+        in_channels: Of the map.
+        tokens: How many there are in each block.
+        token_channels: Channels in each block.
+        num_heads: Of each block's attention.
+        drop_path_rate: Stochastic depth of the blocks.
+        hand_file: ``MANO_RIGHT.pkl`` or the generator's ``hand.safetensors``, which
+            say how joints are sums of vertices. Without it, ``JointRegressorHook``
+            fits that to the training set.
+        loss_weights: As for :class:`HandHead`.
+        init_cfg: As in MMEngine.
+
+    Example:
+        >>> head = MeshTokenHead(1024)
+        >>> head(torch.rand(2, 1024, 7, 7)).vertices.shape
+        torch.Size([2, 778, 3])
+    """
+
+    def __init__(self, in_channels: int, tokens: Sequence[int] = (21, 84, 336),
+                 token_channels: Sequence[int] = (256, 128, 64), num_heads: int = 4,
+                 drop_path_rate: float = 0.1, hand_file: str | None = None,
+                 loss_weights: dict[str, float] = LOSS_WEIGHTS,
+                 init_cfg: dict | None = None):
+        super().__init__(loss_weights, init_cfg)
+        self.uv = nn.Linear(in_channels, 2 * JOINTS)
+        self.upsample = nn.Sequential(
+            nn.ConvTranspose2d(in_channels, token_channels[0], UPSAMPLED, UPSAMPLED,
+                               bias=False),
+            nn.BatchNorm2d(token_channels[0]), nn.ReLU())
+        counts = [*tokens[1:], VERTICES]
+        widths = [token_channels[0], *token_channels]
+        self.steps = nn.Sequential(*(
+            TokenStep(now, then, wide, narrow, num_heads, drop_path_rate)
+            for now, then, wide, narrow in zip(tokens, counts, widths, token_channels)))
+        self.vertices = nn.Linear(token_channels[-1], 3)
+        regressor = (torch.zeros(JOINTS, VERTICES) if hand_file is None
+                     else freihand_regressor(load_hand(hand_file).joint_regressor))
+        self.register_buffer('joint_regressor', regressor)
+        trunc_normal_init(self.uv, std=0.02, bias=0.5)  # the middle of the picture
+
+    @property
+    def needs_regressor(self) -> bool:
+        """Whether nothing says yet how joints are sums of vertices."""
+        return not self.joint_regressor.any()
+
+    def forward(self, x: Tensor) -> HandPrediction:
+        """Predict for a map (B, C, H, W)."""
+        uv = self.uv(x.mean((2, 3))).unflatten(1, (JOINTS, 2))
+        # Where tokens are picked, the loss of uv alone decides.
+        places = uv.detach()
+        maps = self.upsample(x)
+        tokens = pick(maps, places) + position_code(places, maps.shape[1])
+        vertices = self.vertices(self.steps(tokens))
+        return relative(uv, self.joint_regressor @ vertices, vertices)
+
+
+class TokenStep(nn.Module):
+    """Places are added, a transformer block, then as many tokens as come next.
+
+    Args:
+        tokens: N.
+        next_tokens: N', linear combinations of the N.
+        in_channels: C.
+        channels: C'.
+        num_heads: Of the attention.
+        drop_path_rate: Stochastic depth.
+    """
+
+    def __init__(self, tokens: int, next_tokens: int, in_channels: int, channels: int,
+                 num_heads: int, drop_path_rate: float):
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, tokens, in_channels))
+        nn.init.trunc_normal_(self.position, std=0.02)
+        self.narrow = nn.Linear(in_channels, channels)
+        self.head_channels = channels // num_heads
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.mlp = Mlp(channels, 4 * channels)
+        self.drop_path = DropPath(drop_path_rate)
+        self.more = nn.Linear(tokens, next_tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, C) -> (B, N', C')."""
+        x = self.narrow(x + self.position)
+        attended = multi_head(self.qkv(self.norm1(x)), self.head_channels)
+        x = x + self.drop_path(self.proj(attended))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return self.more(x.transpose(1, 2)).transpose(1, 2)
+
+
+def pick(maps: Tensor, places: Tensor) -> Tensor:
+    """Return the bilinear values (B, N, C) of maps (B, C, H, W) at places (B, N, 2).
+
+    What ``grid_sample`` with ``padding_mode='border'`` returns, as a matrix product,
+    which every format of exported files has. Places are shares of width and height.
+    """
+    weights = []
+    for share, side in zip(places.unbind(-1), (maps.shape[3], maps.shape[2])):
+        centre = (share * side - 0.5).clamp(0, side - 1)[..., None]
+        cells = torch.arange(side, dtype=maps.dtype, device=maps.device)
+        weights.append((1 - (centre - cells).abs()).clamp(min=0))
+    columns, rows = weights
+    both = (rows[..., None] * columns[..., None, :]).flatten(2)  # (B, N, H W)
+    return both @ maps.flatten(2).transpose(1, 2)
+
+
+def position_code(places: Tensor, channels: int) -> Tensor:
+    """Return sines and cosines (B, N, C) of places (B, N, 2), of C / 4 wavelengths.
+
+    From 2 widths of the picture down to 1 / 64.
+    """
+    count = channels // 4
+    exponents = torch.linspace(0, 7, count, dtype=places.dtype, device=places.device)
+    angles = (torch.pi * places[..., None] * 2 ** exponents).flatten(2)
+    return torch.cat([angles.sin(), angles.cos()], -1)
