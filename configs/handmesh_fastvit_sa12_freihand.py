@@ -17,7 +17,7 @@ model = dict(
     backbone=dict(
         type='FastViT',
         arch='sa12',
-        out_indices=(3, ),
+        out_indices=(1, 3),
         out_norm_cfg=None,
         drop_path_rate=0.1,
         init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')),
@@ -26,7 +26,8 @@ model = dict(
         in_channels=512,
         pool=False,
         init_cfg=dict(type='Pretrained', checkpoint='apple://in1k')),
-    head=dict(type='MeshTokenHead', in_channels=1024))
+    head=dict(
+        type='MeshTokenHead', in_channels=1024, lateral_channels=128))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -13,14 +13,10 @@ from mmengine.registry import TRANSFORMS
 from mmfastvit.models.hands.sample import HandDataSample, resize_matrix
 from mmfastvit.utils.errors import ArgumentError
 
+from .projection import project
+
 POINTS = ('gt_joints', 'gt_vertices')
 META = ('img_path', 'img_id', 'ori_shape', 'img_shape', 'scale_factor', 'warp')
-
-
-def project(camera: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the pixels (n, 2) of points (n, 3) that a camera K (3, 3) sees."""
-    seen = points @ camera.T
-    return seen[:, :2] / seen[:, 2:]
 
 
 @TRANSFORMS.register_module()

@@ -17,7 +17,8 @@ from mmfastvit.utils.files import whole_file
 from mmfastvit.utils.progress import track
 
 from .hand_template import FINGERS, SHAPE_LIMIT, UNITS, joint_of, make_hand
-from .textures import integers, texture
+from .projection import project
+from .textures import texture
 
 if TYPE_CHECKING:
     from mmfastvit.models.hands import MANO
@@ -29,7 +30,8 @@ INFO = 'hands.json'
 HAND_FILE = 'hand.safetensors'
 SCALE_BONE = 9, 10  # joints; FreiHAND's scale is the length between them
 DIGITS = 6  # behind the point, of numbers in lists: micrometres
-MAX_TILT = np.pi / 3  # of the palm or the back from facing the camera
+MAX_TILT = np.pi / 6  # of the palm from facing the camera
+MAX_TURN = np.pi / 6  # of the hand in the picture, from fingers up
 # Radians that a finger's three joints bend at most, and a thumb's.
 MOST_BENT = np.array([1.45, 1.75, 1.1])
 THUMB_MOST_BENT = np.array([.45, .75, 1.0])
@@ -100,13 +102,13 @@ def generate_hands(root: str, spec: HandsSpec = HandsSpec()) -> Path:
             return root
         raise DataError(f'{root} exists and does not hold the hands of {spec}. Remove '
                         'it, or choose another folder.')
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from mmfastvit.models.hands import MANO
     numbers = make_hand()
     with whole_file(root, is_folder=True) as unfinished:
         unfinished.mkdir()
-        save_file(numbers._asdict(), unfinished / HAND_FILE)
+        (unfinished / HAND_FILE).write_bytes(save(numbers._asdict()))
         counts = spec.num_train, spec.num_evaluation
         for i, (split, count) in enumerate(zip(SPLITS, counts)):
             random = np.random.RandomState([spec.seed, i])
@@ -182,25 +184,19 @@ def draw_hand(random: np.random.RandomState, vertices: np.ndarray, faces: np.nda
     share = random.uniform()
     skin = (1 - share) * SKINS[0] + share * SKINS[1] + random.uniform(-12, 12, 3)
     light = *random.uniform(-1.2, 1.2, 2), -1.
-    draw_mesh(picture, project(vertices, camera), vertices, faces,
+    draw_mesh(picture, project(camera, vertices), vertices, faces,
               tuple(skin.clip(0, 255)), light)
     noise = random.normal(0, random.uniform(0, 4), picture.shape)
     return np.rint(picture + noise).clip(0, 255).astype(np.uint8)
 
 
-def project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """Return where points (n, 3) before a camera (3, 3) are in its picture, (n, 2)."""
-    seen = points @ camera.T
-    return seen[:, :2] / seen[:, 2:]
-
-
 def _towards_camera(random: np.random.RandomState) -> np.ndarray:
-    """Return a rotation (3, 3): the palm or the back to the camera, less a tilt."""
-    turn, axis = random.uniform(-np.pi, np.pi, 2)
+    """Return a rotation (3, 3): the palm to the camera, less a tilt."""
+    turn = random.uniform(-MAX_TURN, MAX_TURN)
+    axis = random.uniform(-np.pi, np.pi)
     tilt = random.uniform(0, MAX_TILT)
-    palm = np.pi * integers(random, 0, 2)
     around_view, tilted, turned = (cv2.Rodrigues(np.array(vector))[0] for vector in (
-        [0, 0, turn], [tilt * np.cos(axis), tilt * np.sin(axis), 0], [0, palm, 0.]))
+        [0, 0, turn], [tilt * np.cos(axis), tilt * np.sin(axis), 0], [0, np.pi, 0]))
     return around_view @ tilted @ turned @ UPRIGHT
 
 
@@ -226,7 +222,7 @@ def _write_split(root: Path, split: str, count: int, size: int,
             torch.from_numpy(shape)[None]))
         camera, move = place_before_camera(random, vertices, size)
         vertices, joints = vertices + move, joints + move
-        wrist = project(joints[:1], camera)[0]
+        wrist = project(camera, joints[:1])[0]
         entry = dict(
             K=camera, xyz=joints, verts=vertices,
             mano=[np.concatenate([pose.ravel(), shape, wrist, [1.]])],

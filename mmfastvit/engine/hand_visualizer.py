@@ -4,7 +4,7 @@ import numpy as np
 from mmengine.registry import VISUALIZERS
 from mmengine.visualization import Visualizer
 
-from mmfastvit.datasets.hand_transforms import project
+from mmfastvit.datasets.projection import project
 from mmfastvit.models.hands.sample import HandDataSample
 from mmfastvit.utils.files import whole_file
 from mmfastvit_runtime.hands import OPACITY

@@ -18,6 +18,7 @@ class HandMesh(nn.Module):
     """
 
     outputs = list(ARRAYS)
+    lowest_opset = 13  # of what takes one axis apart into two
 
     def __init__(self, model: nn.Module):
         super().__init__()

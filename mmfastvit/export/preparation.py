@@ -189,9 +189,8 @@ def _pictures(dataset: Dataset | None, size: tuple[int, int] | None,
         pictures = [torch.from_numpy(draw_scene(random, 256)[0]).permute(2, 0, 1)
                     for _ in range(2)]
     first, last = pictures[0], pictures[-1]
-    other = [_other_side(side, share) for side, share in
-             zip(last.shape[1:], (0.8, 0.7))]
     one = tuple(first.shape[1:])
+    other = _other_size(one, last.shape[1:])
     if sides:
         one, other = ([_within(side, **sides) for side in pair]
                       for pair in (one, other))
@@ -204,6 +203,18 @@ def _within(side: int, divisor: int, least: int, most: int) -> int:
     return min(max(side // divisor * divisor, least), most)
 
 
+def _other_size(size: Sequence[int], like: Sequence[int]) -> list[int]:
+    """Return a height and width near those of another picture.
+
+    Wide where ``size`` is tall or square, else tall: what an exporter decided by which
+    side is longer shows, too.
+    """
+    low, high = sorted(_other_side(side, share)
+                       for side, share in zip(like, (0.8, 0.7)))
+    high += STRIDE if low == high else 0
+    return [low, high] if size[0] >= size[1] else [high, low]
+
+
 def _other_side(side: int, share: float) -> int:
     """Return a side whose last map differs: what is frozen at one shows at the other.
 
@@ -212,7 +223,7 @@ def _other_side(side: int, share: float) -> int:
     """
     steps = max(1, round(side * (1 - share) / STRIDE))
     # Of a map of one pixel, programs of PyTorch know that it is no larger one.
-    return side - steps * STRIDE if side > (steps + 1) * STRIDE - 1 else side + STRIDE
+    return side - steps * STRIDE if side >= (steps + 1) * STRIDE else side + STRIDE
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from conftest import ROOT
 from mmfastvit.apis.explain import explain
 from mmfastvit.benchmark import contestants
+from mmfastvit.datasets.hands import HandsSpec
 from mmfastvit.datasets.shapes import ShapesSpec
 from mmfastvit.engine.config import load_config
 from mmfastvit.export.formats import FORMATS
@@ -72,7 +73,8 @@ def test_help_imports_nothing_slow_and_prints_on_any_terminal():
                       *contestants.FORMS, *contestants.MEMORY_FORMATS],
         'summary': [*VARIANTS],
         'export': [*FORMATS, *(row.suffix for row in FORMATS.values()), OPSET],
-        'generate_shapes': [*vars(ShapesSpec()).values()]}
+        'generate_shapes': [*vars(ShapesSpec()).values()],
+        'generate_hands': [*vars(HandsSpec()).values()]}
     for tool in TOOLS:
         done = subprocess.run(
             [sys.executable, '-X', 'importtime', ROOT / 'tools' / f'{tool}.py',

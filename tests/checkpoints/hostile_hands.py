@@ -125,5 +125,7 @@ HOSTILE = {
     'equal_hashes_of_the_memo': ('extra', b'N' + b''.join(
         b'p%d\n' % (i * (2 ** 61 - 1)) for i in range(1, 50_000)), 'cannot be read'),
     'endless_digits': ('extra', b'L' + b'9' * 2 ** 20 + b'L\n', 'cannot be read'),
+    'endless_hexadecimals': ('extra', b'I0x' + b'f' * 2 ** 20 + b'\n',
+                             'cannot be read'),
     'announced_text': ('extra', b'T\xff\xff\xff\x7fa', 'cut short'),
 }

@@ -8,8 +8,8 @@ from mmfastvit.datasets.hand_transforms import (
     HandCrop,
     HandFlip,
     PackHandInputs,
-    project,
 )
+from mmfastvit.datasets.projection import project
 
 SPOT = 5  # pixels, the radius of what marks a point in a picture
 

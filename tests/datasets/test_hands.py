@@ -165,9 +165,9 @@ def test_layout_and_lists(root):
             f'{i:08d}.jpg' for i in range(count)]
         for camera, joints, vertices in zip(*(lists[name] for name in (
                 'K', 'xyz', 'verts'))):
-            places = project(np.concatenate([joints, vertices]), camera)
+            places = project(camera, np.concatenate([joints, vertices]))
             assert places.min() >= 0 and places.max() <= 95
-            sides = np.ptp(project(vertices, camera), axis=0)
+            sides = np.ptp(project(camera, vertices), axis=0)
             assert 0.45 * 96 < sides.max() < 0.75 * 96
             np.testing.assert_array_equal(joints[list(FROM_VERTICES)],
                                           vertices[list(FROM_VERTICES.values())])
@@ -188,7 +188,7 @@ def test_numbers_are_of_the_hand_that_is_written(root, numbers):
         assert_close(own + moved, torch.from_numpy(lists[name]), atol=4e-6, rtol=0)
     for camera, joints, entry, scale in zip(*(lists[name] for name in (
             'K', 'xyz', 'mano', 'scale'))):
-        np.testing.assert_allclose(entry[0, 58:60], project(joints[:1], camera)[0],
+        np.testing.assert_allclose(entry[0, 58:60], project(camera, joints[:1])[0],
                                    atol=2e-3)  # micrometres, as pixels
         assert entry[0, 60] == 1
         np.testing.assert_allclose(scale, np.linalg.norm(joints[10] - joints[9]),
@@ -203,7 +203,7 @@ def test_the_picture_shows_where_the_lists_say(tmp_path, monkeypatch, numbers):
     lists = lists_of(root, 'training')
     for i, (camera, vertices) in enumerate(zip(lists['K'], lists['verts'])):
         expected = np.zeros((96 * 8, 96 * 8), np.uint8)
-        points = project(vertices, camera)
+        points = project(camera, vertices)
         for face in numbers.faces.numpy():
             cv2.fillConvexPoly(expected, np.rint(
                 (points[face] + .5) * 8).astype(np.int32), 255)

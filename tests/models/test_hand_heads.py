@@ -81,13 +81,13 @@ def test_places_have_codes_of_their_own():
 def test_heads_have_one_interface(kind, size, hand_file):
     head = MODELS.build(dict(type=kind, in_channels=16, hand_file=hand_file))
     head.init_weights()
-    prediction = head(torch.rand(2, 16, *size))
+    prediction = head([torch.rand(2, 16, *size)])
     assert isinstance(prediction, HandPrediction)
     assert prediction.uv.shape == (2, 21, 2)
     assert prediction.joints.shape == (2, 21, 3)
     assert prediction.vertices.shape == (2, VERTICES, 3)
     assert_close(prediction.joints[:, ROOT], torch.zeros(2, 3))
-    losses = head.loss(torch.rand(2, 16, *size), samples(2))
+    losses = head.loss([torch.rand(2, 16, *size)], samples(2))
     assert set(losses) == {'loss_uv', 'loss_joints', 'loss_vertices'}
     sum(losses.values()).backward()
     missing = [name for name, parameter in head.named_parameters()
@@ -98,7 +98,7 @@ def test_heads_have_one_interface(kind, size, hand_file):
 def test_joints_are_sums_of_the_predicted_vertices(hand_file):
     head = hands.MeshTokenHead(16, hand_file=hand_file).eval()
     assert not head.needs_regressor
-    prediction = head(torch.rand(2, 16, 4, 4))
+    prediction = head([torch.rand(2, 16, 4, 4)])
     joints = head.joint_regressor @ prediction.vertices
     assert_close(prediction.joints, joints - joints[:, ROOT:ROOT + 1])
     for joint, vertex in FROM_VERTICES.items():
@@ -116,7 +116,7 @@ def test_mano_head_draws_its_mean_pose_first(hand_file):
     numbers = load_hand(hand_file)
     pose = torch.cat([torch.zeros(3), numbers.mean_pose]).view(1, 16, 3)
     vertices, joints = MANO(numbers)(from_axis_angle(pose), torch.zeros(1, 10))
-    prediction = head(torch.rand(1, 16, 4, 4))
+    prediction = head([torch.rand(1, 16, 4, 4)])
     assert_close(prediction.vertices, vertices - joints[:, ROOT:ROOT + 1],
                  rtol=1e-5, atol=1e-6)
     assert_close(prediction.uv[:, ROOT], torch.full((1, 2), 0.5))
@@ -125,7 +125,7 @@ def test_mano_head_draws_its_mean_pose_first(hand_file):
 def test_uv_keeps_the_shape_of_hands_in_oblong_pictures(hand_file):
     head = hands.MANOHead(16, hand_file).eval()
     x = torch.rand(1, 16, 1, 1)
-    square, wide = head(x.expand(1, 16, 4, 4)), head(x.expand(1, 16, 4, 8))
+    square, wide = head([x.expand(1, 16, 4, 4)]), head([x.expand(1, 16, 4, 8)])
     shares = square.uv - square.uv[:, ROOT:ROOT + 1]
     oblong = wide.uv - wide.uv[:, ROOT:ROOT + 1]
     assert_close(oblong * torch.tensor([8., 4.]), shares * 8)
@@ -174,8 +174,9 @@ def test_freihand_regressor_names_mano_joints_and_tips():
 
 def test_estimator(hand_file):
     model = hands.HandMeshEstimator(
-        dict(type='FastViT', arch='t8', out_indices=(3, ), out_norm_cfg=None),
-        dict(type='MeshTokenHead', in_channels=768, hand_file=hand_file),
+        dict(type='FastViT', arch='t8', out_indices=(1, 3), out_norm_cfg=None),
+        dict(type='MeshTokenHead', in_channels=768, lateral_channels=96,
+             hand_file=hand_file),
         dict(type='FastViTNeck', in_channels=384, pool=False),
         dict(type='ImgDataPreprocessor', mean=[0.] * 3, std=[255.] * 3)).eval()
     pictures = torch.randint(0, 256, (2, 3, 64, 96)).to(torch.uint8)

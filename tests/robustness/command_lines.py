@@ -54,6 +54,8 @@ LINES = {
     'convert_checkpoint': ['t8.pth', 'converted.pth'],
     'generate_shapes': ['new', '--num-train', '1', '--num-val', '1', '--image-size',
                         '64'],
+    'generate_hands': ['new', '--num-train', '1', '--num-evaluation', '1',
+                       '--image-size', '64'],
     'predict': ['model.onnx', 'photo.png', '--out', 'drawn.png'],
     'export': ['config.py', 'model.pth', '--out', 'model.txt'],
     'benchmark': ['t8', '--size', '32', '--rounds', '1', '--one-process', '--form',

@@ -67,8 +67,10 @@ def write(module: nn.Module, pictures: Tensor, path: Path, metadata: dict,
                          or name.startswith(('aten::', 'prim::')))
         if lacking:
             raise ArgumentError(
-                f'ncnn has no operators for {", ".join(lacking)} of this model. Take '
-                'another format, or export its backbone alone (--backbone-only).')
+                f'ncnn has no operators for {", ".join(lacking)} of this model. ' + (
+                    'Name one size (--static HxW), for which it may need none of them, '
+                    'take' if metadata['size'] is None else 'Take') +
+                ' another format, or export its backbone alone (--backbone-only).')
         contents = dict(param=_named(parts[0].read_text(), module.outputs).encode(),
                         bin=parts[1].read_bytes())
     for suffix, content in contents.items():

@@ -18,9 +18,10 @@ class HandMeshEstimator(BaseModel):
     predicted.
 
     Args:
-        backbone: Of MMEngine's registry; its last map is taken.
+        backbone: Of MMEngine's registry.
         head: A :class:`HandHead`.
-        neck: Maps the backbone's maps to another tuple; None takes them as they are.
+        neck: What takes the backbone's maps and gives one in the place of the last;
+            None takes them as they are.
         data_preprocessor: MMEngine's ``ImgDataPreprocessor``.
         init_cfg: As in MMEngine.
     """
@@ -32,10 +33,10 @@ class HandMeshEstimator(BaseModel):
         self.neck = None if neck is None else MODELS.build(neck)
         self.head = MODELS.build(head)
 
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Map pictures (B, 3, H, W), normalised, to the last map (B, C, h, w)."""
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Map pictures (B, 3, H, W), normalised, to maps (B, C, h, w)."""
         maps = self.backbone(inputs)
-        return (maps if self.neck is None else self.neck(maps))[-1]
+        return maps if self.neck is None else (*maps[:-1], *self.neck(maps))
 
     def forward(self, inputs: Tensor, data_samples: Sequence[HandDataSample] = (),
                 mode: str = 'tensor') -> tuple | dict | list[HandDataSample]:

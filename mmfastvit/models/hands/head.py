@@ -29,7 +29,7 @@ class HandPrediction(NamedTuple):
 
 
 class HandHead(BaseModule):
-    """From a map (B, C, H, W) to a :class:`HandPrediction`.
+    """From maps (B, C, H, W) to a :class:`HandPrediction`.
 
     Args:
         loss_weights: Of the L1 distances of ``uv``, in shares, and of ``joints`` and
@@ -42,18 +42,19 @@ class HandHead(BaseModule):
         super().__init__(init_cfg)
         self.loss_weights = dict(loss_weights)
 
-    def forward(self, x: Tensor) -> HandPrediction:
-        """Predict for a map (B, C, H, W)."""
+    def forward(self, x: Sequence[Tensor]) -> HandPrediction:
+        """Predict for maps (B, C, H, W), the finest first."""
         raise NotImplementedError
 
-    def loss(self, x: Tensor, samples: Sequence[HandDataSample]) -> dict[str, Tensor]:
+    def loss(self, x: Sequence[Tensor], samples: Sequence[HandDataSample]
+             ) -> dict[str, Tensor]:
         """Return the weighted losses by name.
 
         Joints outside of the picture, whose place nobody could see, have no part in
         the loss of ``uv``.
 
         Args:
-            x: (B, C, H, W).
+            x: Maps, as for :meth:`forward`.
             samples: With ``gt_uv``, ``gt_joints`` and ``gt_vertices``.
         """
         prediction = self(x)

@@ -1,4 +1,6 @@
 """A mesh from MANO's few numbers: the head that FastViT's paper trains."""
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import trunc_normal_init
 from mmengine.registry import MODELS
@@ -21,7 +23,7 @@ class MANOHead(HandHead):
     regression of MANO's numbers; how wide, and from which losses, it leaves open.)
 
     Args:
-        in_channels: Of the map.
+        in_channels: Of the last map.
         hand_file: The user's own ``MANO_RIGHT.pkl``, or the ``hand.safetensors`` of
             ``tools/generate_hands.py``. It is needed wherever the model is built; no
             checkpoint holds it.
@@ -52,8 +54,9 @@ class MANOHead(HandHead):
             self.pose.bias.copy_(columns.flatten())
             self.camera.bias.copy_(torch.tensor([0., 0.5, 0.5]))
 
-    def forward(self, x: Tensor) -> HandPrediction:
-        """Predict for a map (B, C, H, W)."""
+    def forward(self, x: Sequence[Tensor]) -> HandPrediction:
+        """Predict for maps, the last of which is (B, C, H, W)."""
+        x = x[-1]
         hidden = self.hidden(x.mean((2, 3)))
         rotations = from_six_numbers(
             self.pose(hidden).unflatten(1, (ROTATIONS, 6)))

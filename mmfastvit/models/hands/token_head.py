@@ -6,11 +6,11 @@ Reconstruction, CVPR 2024: 21 tokens, one a joint, become 778, one a vertex, in 
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import trunc_normal_init
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmfastvit.models.layers import DropPath, Mlp
+from mmfastvit.models.layers import DropPath
 from mmfastvit.models.layers.attention import multi_head
 
 from .head import LOSS_WEIGHTS, HandHead, HandPrediction, relative
@@ -25,13 +25,15 @@ UPSAMPLED = 4  # times the map's height and width, where tokens are picked
 class MeshTokenHead(HandHead):
     """Joints in the picture, tokens picked there, from them the vertices.
 
-    ``uv`` is a linear map of the mean of the input. The input, 4 times as large, is
-    read at ``uv``: 21 tokens, which know their place. Transformer blocks of falling
-    width make more tokens of them, the last step one for each vertex. Joints are sums
-    of vertices.
+    The last map becomes 4 times as large, and the one of stride 8 is added. Heat maps
+    of both have the joints' places as their means, ``uv`` (Sun et al., Integral Human
+    Pose Regression, 2018). The maps are read there: 21 tokens, which know their place.
+    Transformer blocks of falling width make more tokens of them, the last step one for
+    each vertex. Joints are sums of vertices.
 
     Args:
-        in_channels: Of the map.
+        in_channels: Of the last map, of stride 32.
+        lateral_channels: Of the map of stride 8 that comes first; None leaves it out.
         tokens: How many there are in each block.
         token_channels: Channels in each block.
         num_heads: Of each block's attention.
@@ -44,21 +46,24 @@ class MeshTokenHead(HandHead):
 
     Example:
         >>> head = MeshTokenHead(1024)
-        >>> head(torch.rand(2, 1024, 7, 7)).vertices.shape
+        >>> head([torch.rand(2, 1024, 7, 7)]).vertices.shape
         torch.Size([2, 778, 3])
     """
 
-    def __init__(self, in_channels: int, tokens: Sequence[int] = (21, 84, 336),
+    def __init__(self, in_channels: int, lateral_channels: int | None = None,
+                 tokens: Sequence[int] = (21, 84, 336),
                  token_channels: Sequence[int] = (256, 128, 64), num_heads: int = 4,
                  drop_path_rate: float = 0.1, hand_file: str | None = None,
                  loss_weights: dict[str, float] = LOSS_WEIGHTS,
                  init_cfg: dict | None = None):
         super().__init__(loss_weights, init_cfg)
-        self.uv = nn.Linear(in_channels, 2 * JOINTS)
-        self.upsample = nn.Sequential(
-            nn.ConvTranspose2d(in_channels, token_channels[0], UPSAMPLED, UPSAMPLED,
-                               bias=False),
-            nn.BatchNorm2d(token_channels[0]), nn.ReLU())
+        self.upsample = nn.ConvTranspose2d(in_channels, token_channels[0], UPSAMPLED,
+                                           UPSAMPLED, bias=False)
+        self.lateral = (None if lateral_channels is None else
+                        nn.Conv2d(lateral_channels, token_channels[0], 1, bias=False))
+        self.norm = nn.BatchNorm2d(token_channels[0])
+        self.heat = nn.Conv2d(token_channels[0], JOINTS, 1)
+        self.place = nn.Linear(2, token_channels[0])
         counts = [*tokens[1:], VERTICES]
         widths = [token_channels[0], *token_channels]
         self.steps = nn.Sequential(*(
@@ -68,20 +73,25 @@ class MeshTokenHead(HandHead):
         regressor = (torch.zeros(JOINTS, VERTICES) if hand_file is None
                      else freihand_regressor(load_hand(hand_file).joint_regressor))
         self.register_buffer('joint_regressor', regressor)
-        trunc_normal_init(self.uv, std=0.02, bias=0.5)  # the middle of the picture
 
     @property
     def needs_regressor(self) -> bool:
         """Whether nothing says yet how joints are sums of vertices."""
         return not self.joint_regressor.any()
 
-    def forward(self, x: Tensor) -> HandPrediction:
-        """Predict for a map (B, C, H, W)."""
-        uv = self.uv(x.mean((2, 3))).unflatten(1, (JOINTS, 2))
+    def forward(self, x: Sequence[Tensor]) -> HandPrediction:
+        """Predict for maps, the first and the last of which are (B, C, H, W)."""
+        maps = self.upsample(x[-1])
+        if self.lateral is not None:
+            lateral = self.lateral(x[0])
+            # Of sides that are no multiples of 32, larger by the margin of strides.
+            maps = maps[:, :, :lateral.shape[2], :lateral.shape[3]] + lateral
+        maps = F.relu(self.norm(maps))
+        uv = mean_places(self.heat(maps))
         # Where tokens are picked, the loss of uv alone decides.
         places = uv.detach()
-        maps = self.upsample(x)
-        tokens = pick(maps, places) + position_code(places, maps.shape[1])
+        tokens = (pick(maps, places) + position_code(places, maps.shape[1])
+                  + self.place(places - 0.5))
         vertices = self.vertices(self.steps(tokens))
         return relative(uv, self.joint_regressor @ vertices, vertices)
 
@@ -108,7 +118,8 @@ class TokenStep(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.mlp = Mlp(channels, 4 * channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(),
+                                 nn.Linear(4 * channels, channels))
         self.drop_path = DropPath(drop_path_rate)
         self.more = nn.Linear(tokens, next_tokens)
 
@@ -119,6 +130,16 @@ class TokenStep(nn.Module):
         x = x + self.drop_path(self.proj(attended))
         x = x + self.drop_path(self.mlp(self.norm2(x)))
         return self.more(x.transpose(1, 2)).transpose(1, 2)
+
+
+def mean_places(heat: Tensor) -> Tensor:
+    """Return the mean places (B, J, 2), as shares, of maps (B, J, H, W) of logits."""
+    heat_by_cell = heat.flatten(2).softmax(2).view_as(heat)
+    means = []
+    for axis, side in ((2, heat.shape[3]), (3, heat.shape[2])):
+        cells = torch.arange(side, dtype=heat.dtype, device=heat.device)
+        means.append((heat_by_cell.sum(axis) * ((cells + 0.5) / side)).sum(2))
+    return torch.stack(means, 2)
 
 
 def pick(maps: Tensor, places: Tensor) -> Tensor:
