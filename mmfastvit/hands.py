@@ -1,6 +1,7 @@
 """3D hand meshes: importing this registers all that their configs name.
 
-It needs mmcv, whose transforms read and resize pictures, and scipy.
+It needs mmcv, whose transforms read and resize pictures, scipy, and for the configs'
+ColorJitter mmpretrain.
 """
 from .datasets.freihand import FreiHANDDataset
 from .datasets.hand_transforms import HandCrop, HandFlip, PackHandInputs

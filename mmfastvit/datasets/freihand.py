@@ -21,10 +21,9 @@ from .json_lists import read_list
 VERSIONS = ('gs', 'hom', 'sample', 'auto')
 # FreiHAND has no validation set: every 20th pose, all of its pictures.
 HELD_OUT = 20
-SPLITS = {'train': ('training', lambda i: i % HELD_OUT != 0),
-          'val': ('training', lambda i: i % HELD_OUT == 0),
-          'trainval': ('training', lambda i: True),
-          'test': ('evaluation', lambda i: True)}
+# Of each split: its folder, and whether held-out poses belong to it; None takes all.
+SPLITS = {'train': ('training', False), 'val': ('training', True),
+          'trainval': ('training', None), 'test': ('evaluation', None)}
 LISTS = {'K': (3, 3), 'xyz': (21, 3), 'verts': (VERTICES, 3)}
 # Version 2 is at most 6 mm off MANO, whose tips are vertices.
 MAX_TIP_ERROR = 0.01  # metres
@@ -69,7 +68,7 @@ class FreiHANDDataset(BaseDataset):
         for value, allowed in ((split, SPLITS), *((v, VERSIONS) for v in versions)):
             if value not in allowed:
                 raise ArgumentError(f'{value!r}: allowed are {", ".join(allowed)}.')
-        self.folder, self.is_chosen = SPLITS[split]
+        self.folder, self.held_out = SPLITS[split]
         self.versions = tuple(versions) if self.folder == 'training' else VERSIONS[:1]
         metainfo = dict(kwargs.pop('metainfo', None) or {})
         if hand_file is not None:
@@ -86,7 +85,7 @@ class FreiHANDDataset(BaseDataset):
             raise MissingDataError(f'{", ".join(missing)}: not there. {DOWNLOAD}')
 
     def load_data_list(self) -> list[dict]:
-        """Return each picture's path and the number of its pose, and read the lists."""
+        """Return each picture's path and the row of its pose, and read ``arrays``."""
         self.check_presence()
         arrays = {name: read_list(self._list(name), shape)
                   for name, shape in LISTS.items()}
@@ -98,15 +97,23 @@ class FreiHANDDataset(BaseDataset):
                     f'{name} {count:,}' for name, count in counts.items())
                 + f'. {DOWNLOAD}')
         self._check_geometry(arrays)
-        self.arrays = arrays
         count = len(arrays['K'])
-        found = [dict(img_path=str(Path(self.data_root, self.folder, 'rgb',
-                                        f'{i + count * VERSIONS.index(version):08d}.jpg'
-                                        )), pose=i)
-                 for version in self.versions for i in range(count)
-                 if self.is_chosen(i)]
-        check_pictures('dataset', str(self._list('K')),
-                       (info['img_path'] for info in found))
+        poses = [i for i in range(count) if self.held_out is None
+                 or self.held_out == (i % HELD_OUT == 0)]
+        self.arrays = {name: array[poses] for name, array in arrays.items()}
+        pictures = Path(self.data_root, self.folder, 'rgb')
+        found = [dict(img_path=str(pictures / f'{i + count * version:08d}.jpg'),
+                      pose=row)
+                 for version in map(VERSIONS.index, self.versions)
+                 for row, i in enumerate(poses)]
+        try:
+            check_pictures('dataset', str(self._list('K')),
+                           (info['img_path'] for info in found))
+        except MissingDataError as error:
+            raise MissingDataError(
+                f'{str(error).partition(". ")[0]}. Each of the versions '
+                f'{", ".join(self.versions)} has a picture of each pose; of a set with '
+                f"one picture a pose, write versions=('gs',). {DOWNLOAD}") from error
         return found
 
     def get_data_info(self, idx: int) -> dict:
@@ -119,8 +126,7 @@ class FreiHANDDataset(BaseDataset):
     def hands(self) -> tuple[np.ndarray, np.ndarray]:
         """Return joints (poses, 21, 3) and vertices (poses, 778, 3) of this split."""
         self.full_init()
-        chosen = [i for i in range(len(self.arrays['K'])) if self.is_chosen(i)]
-        return self.arrays['xyz'][chosen], self.arrays['verts'][chosen]
+        return self.arrays['xyz'], self.arrays['verts']
 
     def _list(self, name: str) -> Path:
         return Path(self.data_root, f'{self.folder}_{name}.json')
@@ -137,8 +143,8 @@ class FreiHANDDataset(BaseDataset):
         faults = {
             'shows its hand behind the camera': (joints[..., 2].min(1) <= 0)
             | (vertices[..., 2].min(1) <= 0),
-            f'has tips of fingers {1000 * tips.max():.0f} mm away from their vertices '
-            '(of version 2, 6 mm at most)': tips.max(1) > MAX_TIP_ERROR}
+            f'has tips of fingers more than {1000 * MAX_TIP_ERROR:.0f} mm away from '
+            'their vertices (of version 2, 6 mm at most)': tips.max(1) > MAX_TIP_ERROR}
         for fault, is_faulty in faults.items():
             if is_faulty.any():
                 raise DataError(f'{self.data_root}: of the {self.folder} lists, entry '

@@ -33,17 +33,20 @@ def read_list(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         for i, entry in enumerate(_entries(Path(path))):
             where = f'{path}: its entry {i} (counted from 0)'
             try:
-                array = np.asarray(entry, np.float32)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise DataError(f'{where} is no array of numbers: {error}. Take the '
-                                'file as it was downloaded.') from error
+                array = np.asarray(entry)
+            except (ValueError, OverflowError) as error:
+                raise DataError(f'{where} is no array: {error}. Take the file as it '
+                                'was downloaded.') from error
+            if array.dtype.kind not in 'iuf':
+                raise DataError(f'{where} is no array of numbers. Take the file as it '
+                                'was downloaded.')
             if array.shape != shape:
                 raise DataError(f'{where} has the shape {array.shape}, allowed is '
                                 f'{shape}. Take the file as it was downloaded.')
             if not np.isfinite(array).all():
                 raise DataError(f'{where} holds NaN or infinity. Mend it, or take the '
                                 'file as it was downloaded.')
-            arrays.append(array)
+            arrays.append(array.astype(np.float32))
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, DataError):
             raise
@@ -68,6 +71,9 @@ def _entries(path: Path) -> Iterator[Any]:
         while True:
             at = _BETWEEN.match(text, at).end()
             if text.startswith(']', at):
+                if text[at + 1:].strip() or file.read(CHUNK).strip():
+                    raise DataError(f'{path} goes on after its list. Take the file as '
+                                    'it was downloaded.')
                 return
             entry, end, fault = None, len(text), 'it ends before its list does'
             try:

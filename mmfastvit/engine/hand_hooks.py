@@ -11,9 +11,10 @@ from mmfastvit.utils.errors import ArgumentError
 
 @HOOKS.register_module()
 class JointRegressorHook(Hook):
-    """Fit how joints are sums of vertices to the training set, for a head without it.
+    """Fit how joints are sums of vertices to the training set.
 
-    A head that has it, from a hand file or a checkpoint, is left as it is.
+    Weights that training starts from may be of other hands. A head that has it from a
+    hand file is left as it is.
 
     Raises:
         ArgumentError: The training set is no ``FreiHANDDataset``.
@@ -22,7 +23,7 @@ class JointRegressorHook(Hook):
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         head = model.head
-        if not getattr(head, 'needs_regressor', False):
+        if not getattr(head, 'fits_regressor', False):
             return
         dataset = runner.train_dataloader.dataset
         if not hasattr(dataset, 'hands'):
@@ -32,7 +33,7 @@ class JointRegressorHook(Hook):
                 'FreiHANDDataset, or name a hand file: model.head.hand_file=...')
         joints, vertices = dataset.hands()
         regressor = fit_joint_regressor(joints, vertices)
-        error = (regressor.numpy() @ vertices - joints)
+        error = regressor.numpy() @ vertices - joints
         runner.logger.info(
             f'Joints, fitted as sums of vertices to {len(joints):,} hands: '
             f'{1000 * (error ** 2).sum(-1).mean() ** 0.5:.2f} mm off.')

@@ -204,14 +204,17 @@ def _within(side: int, divisor: int, least: int, most: int) -> int:
 
 
 def _other_size(size: Sequence[int], like: Sequence[int]) -> list[int]:
-    """Return a height and width near those of another picture.
+    """Return a height and width near those of another picture, none of ``size``.
 
     Wide where ``size`` is tall or square, else tall: what an exporter decided by which
     side is longer shows, too.
     """
     low, high = sorted(_other_side(side, share)
                        for side, share in zip(like, (0.8, 0.7)))
-    high += STRIDE if low == high else 0
+    while low in size:
+        low += STRIDE
+    while high <= low or high in size:
+        high += STRIDE
     return [low, high] if size[0] >= size[1] else [high, low]
 
 

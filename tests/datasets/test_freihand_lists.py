@@ -1,5 +1,7 @@
 """FreiHAND's lists: what is read, how it is split, and what is refused."""
 import json
+import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -41,7 +43,7 @@ def test_a_pose_and_its_pictures(tmp_path):
     lists = hands()
     write(tmp_path, lists)
     dataset = FreiHANDDataset(str(tmp_path), split='trainval')
-    assert len(dataset) == 4 * POSES
+    assert len(pickle.loads(pickle.dumps(dataset))) == len(dataset) == 4 * POSES
     info = dataset[POSES * 2 + 5]  # version 'sample' of pose 5
     assert info['img_path'].endswith(f'rgb/{POSES * 2 + 5:08d}.jpg')
     for name, of in (('K', 'K'), ('gt_joints', 'xyz'), ('gt_vertices', 'verts')):
@@ -50,12 +52,18 @@ def test_a_pose_and_its_pictures(tmp_path):
 
 
 def test_no_pose_is_in_two_splits(tmp_path):
-    write(tmp_path, hands())
+    lists = hands()
+    write(tmp_path, lists)
     poses = {}
     for split in ('train', 'val'):
         dataset = FreiHANDDataset(str(tmp_path), split=split, versions=('gs', 'auto'))
-        poses[split] = {dataset[i]['pose']
+        poses[split] = {int(Path(dataset[i]['img_path']).stem) % POSES
                         for i in range(len(dataset))}
+        # Each picture has its own pose's numbers.
+        for i in range(len(dataset)):
+            pose = int(Path(dataset[i]['img_path']).stem) % POSES
+            np.testing.assert_allclose(dataset[i]['gt_joints'], lists['xyz'][pose],
+                                       rtol=1e-6)
         assert len(dataset) == 2 * len(poses[split])
     assert poses['val'] == {0, 20, 40}
     assert not poses['train'] & poses['val']
@@ -109,7 +117,8 @@ def test_missing_data_names_the_download(tmp_path):
         check_data(cfg, 'test')
     write(tmp_path, hands(), 'evaluation', pictures=POSES - 1)
     check_data(cfg, 'test')
-    with pytest.raises(MissingDataError, match=r'1 of its 41 pictures .*00000040.jpg'):
+    with pytest.raises(MissingDataError, match=(
+            r"1 of its 41 pictures .*00000040.jpg.*versions=\('gs',\)")):
         FreiHANDDataset(str(tmp_path), split='test')
 
 
@@ -132,7 +141,7 @@ def test_lists_are_read_across_chunks(tmp_path, shape, text, padding):
 
 
 @pytest.mark.parametrize('text', ['[1, 2', '[1, 2.', '[', '', '[1 2}', '[' * 100000,
-                                  '[[1, [2]]]', '[1e999]', '\xff'])
+                                  '[[1, [2]]]', '[1e999]', '["1"]', '[1] [2]', '\xff'])
 def test_what_is_no_list_is_refused(tmp_path, text):
     path = tmp_path / 'list.json'
     path.write_bytes(text.encode('latin-1'))

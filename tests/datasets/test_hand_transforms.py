@@ -20,7 +20,7 @@ def seed():
 
 
 def item(height=200, width=224):
-    """Return a picture in which five spots are where the camera sees five joints."""
+    """Return a picture with a spot where the camera sees the first joint."""
     rng = np.random.default_rng(1)
     camera = np.array([[400., 0, 110], [0, 410, 95], [0, 0, 1]], np.float32)
     joints = (rng.uniform(-0.06, 0.06, (21, 3)) + [0, 0, 0.6]).astype(np.float32)

@@ -1,4 +1,6 @@
 """Hands from the generator to a metric, a picture and a deploy form."""
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mmfastvit.datasets.hands import HandsSpec, generate_hands
 from mmfastvit.engine import runner
 from mmfastvit.engine.config import load_config
 from mmfastvit.engine.hand_hooks import JointRegressorHook
+from mmfastvit.models.hands import HandDataSample, MeshTokenHead
 from mmfastvit.models.hands.joint_regressor import freihand_regressor
 from mmfastvit.models.hands.mano import load_hand
 
@@ -69,20 +72,37 @@ def test_joints_are_fitted_before_training(trained, root):
     dataset = trained_runner.train_dataloader.dataset
     joints, vertices = dataset.hands()
     assert np.abs(stored.numpy() @ vertices - joints).max() < 1e-4  # metres
-    # What is known is left as it is: of a hand file, of a checkpoint.
+    # Weights of other hands, from which training starts, are fitted anew.
     head = trained_runner.model.head
-    head.joint_regressor.copy_(freihand_regressor(
-        load_hand(root / 'hand.safetensors').joint_regressor))
-    known = head.joint_regressor.clone()
+    with torch.no_grad():
+        head.joint_regressor.copy_(torch.rand(21, 778))
     JointRegressorHook().before_train(trained_runner)
-    assert_close(head.joint_regressor, known, rtol=0, atol=0)
-    head.joint_regressor.zero_()
-    loader, trained_runner._train_dataloader = trained_runner.train_dataloader, None
-    trained_runner._train_loop.dataloader = type('Loader', (), dict(dataset=[]))
+    assert_close(head.joint_regressor, stored)
+    loop, loader = trained_runner.train_loop, trained_runner.train_dataloader
+    loop.dataloader = SimpleNamespace(dataset=[])
     with pytest.raises(ArgumentError, match='model.head.hand_file'):
         JointRegressorHook().before_train(trained_runner)
-    trained_runner._train_loop.dataloader = loader
-    head.joint_regressor.copy_(stored)
+    loop.dataloader = loader
+
+
+def test_a_hand_file_says_how_joints_are_sums(trained, root):
+    _, trained_runner = trained
+    known = freihand_regressor(load_hand(root / 'hand.safetensors').joint_regressor)
+    head = MeshTokenHead(768, hand_file=str(root / 'hand.safetensors'))
+    JointRegressorHook().before_train(SimpleNamespace(model=SimpleNamespace(head=head)))
+    assert_close(head.joint_regressor, known, rtol=0, atol=0)
+    joints, vertices = trained_runner.train_dataloader.dataset.hands()
+    # Its joints are MANO's of the hand at rest; bent, they are sums nearly.
+    assert np.abs(known.numpy() @ vertices - joints).max() < 0.02  # metres
+
+
+@pytest.mark.parametrize('size, cut, message', [
+    ((64, 48), (64, 48), 'pad_size_divisor=32'), ((64, 64), (64, 50), 'HandCrop')])
+def test_sizes_that_are_no_places_are_refused(trained, size, cut, message):
+    model = trained[1].model
+    sample = HandDataSample(metainfo=dict(img_shape=cut))
+    with pytest.raises(ArgumentError, match=message):
+        model(torch.rand(1, 3, *size), [sample], mode='loss')
 
 
 def test_pictures(trained, root, tmp_path):

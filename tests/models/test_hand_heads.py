@@ -97,7 +97,8 @@ def test_heads_have_one_interface(kind, size, hand_file):
 
 def test_joints_are_sums_of_the_predicted_vertices(hand_file):
     head = hands.MeshTokenHead(16, hand_file=hand_file).eval()
-    assert not head.needs_regressor
+    assert not head.fits_regressor
+    assert 'joint_regressor' not in head.state_dict()
     prediction = head([torch.rand(2, 16, 4, 4)])
     joints = head.joint_regressor @ prediction.vertices
     assert_close(prediction.joints, joints - joints[:, ROOT:ROOT + 1])

@@ -6,6 +6,8 @@ from mmengine.model import trunc_normal_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmfastvit.ops import widen
+
 from .head import LOSS_WEIGHTS, HandHead, HandPrediction, relative
 from .mano import MANO, load_hand
 from .rotations import from_axis_angle, from_six_numbers
@@ -59,10 +61,10 @@ class MANOHead(HandHead):
         x = x[-1]
         hidden = self.hidden(x.mean((2, 3)))
         rotations = from_six_numbers(
-            self.pose(hidden).unflatten(1, (ROTATIONS, 6)))
-        vertices, joints = self.mano(rotations, self.shape(hidden))
+            widen(self.pose(hidden)).unflatten(1, (ROTATIONS, 6)))
+        vertices, joints = self.mano(rotations, widen(self.shape(hidden)))
         prediction = relative(joints[..., :2], joints, vertices)
-        scale, shift = self.camera(hidden).split([1, 2], 1)
+        scale, shift = widen(self.camera(hidden)).split([1, 2], 1)
         # Shares are of both sides, the scale is of the longer one.
         height, width = x.shape[2:]
         sides = joints.new_tensor([max(height, width) / width,

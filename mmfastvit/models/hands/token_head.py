@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmfastvit.models.layers import DropPath
 from mmfastvit.models.layers.attention import multi_head
+from mmfastvit.ops import widen
 
 from .head import LOSS_WEIGHTS, HandHead, HandPrediction, relative
 from .joint_regressor import freihand_regressor
@@ -72,28 +73,27 @@ class MeshTokenHead(HandHead):
         self.vertices = nn.Linear(token_channels[-1], 3)
         regressor = (torch.zeros(JOINTS, VERTICES) if hand_file is None
                      else freihand_regressor(load_hand(hand_file).joint_regressor))
-        self.register_buffer('joint_regressor', regressor)
-
-    @property
-    def needs_regressor(self) -> bool:
-        """Whether nothing says yet how joints are sums of vertices."""
-        return not self.joint_regressor.any()
+        # A checkpoint must not carry MANO's numbers.
+        self.register_buffer('joint_regressor', regressor,
+                             persistent=hand_file is None)
+        self.fits_regressor = hand_file is None
 
     def forward(self, x: Sequence[Tensor]) -> HandPrediction:
         """Predict for maps, the first and the last of which are (B, C, H, W)."""
         maps = self.upsample(x[-1])
         if self.lateral is not None:
             lateral = self.lateral(x[0])
-            # Of sides that are no multiples of 32, larger by the margin of strides.
-            maps = maps[:, :, :lateral.shape[2], :lateral.shape[3]] + lateral
+            maps = maps + lateral
         maps = F.relu(self.norm(maps))
         uv = mean_places(self.heat(maps))
         # Where tokens are picked, the loss of uv alone decides.
         places = uv.detach()
         tokens = (pick(maps, places) + position_code(places, maps.shape[1])
                   + self.place(places - 0.5))
-        vertices = self.vertices(self.steps(tokens))
-        return relative(uv, self.joint_regressor @ vertices, vertices)
+        vertices = widen(self.vertices(self.steps(tokens)))
+        # Not a matmul: autocast would run that in low precision.
+        joints = (self.joint_regressor[..., None] * vertices[:, None]).sum(2)
+        return relative(widen(uv), joints, vertices)
 
 
 class TokenStep(nn.Module):
