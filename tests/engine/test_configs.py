@@ -95,7 +95,8 @@ def test_a_family_is_complete_and_differs_by_its_variant(family, archs):
             for key in ('in_channels', 'c1_in_channels'):
                 model.get(part, {}).pop(key, None)
         if 'head' in model:
-            model['head'].pop('in_channels')
+            for key in ('in_channels', 'lateral_channels'):
+                model['head'].pop(key, None)
             model['backbone'].pop('drop_path_rate')
             for key in ('val_dataloader', 'test_dataloader', 'test_pipeline'):
                 cfg.pop(key)

@@ -66,9 +66,10 @@ class MANOHead(HandHead):
         prediction = relative(joints[..., :2], joints, vertices)
         scale, shift = widen(self.camera(hidden)).split([1, 2], 1)
         # Shares are of both sides, the scale is of the longer one.
-        height, width = x.shape[2:]
-        sides = joints.new_tensor([max(height, width) / width,
-                                   max(height, width) / height])
+        # Counted by tensors, so that exported files count anew.
+        sides = torch.stack([torch.ones_like(x[0, 0, 0]).sum(),
+                             torch.ones_like(x[0, 0, :, 0]).sum()])  # width, height
+        sides = widen(sides.max() / sides)
         uv = ((START_SCALE * scale.exp())[..., None] * sides
               * prediction.joints[..., :2] + shift[:, None])
         return prediction._replace(uv=uv)

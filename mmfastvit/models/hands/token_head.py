@@ -134,7 +134,7 @@ class TokenStep(nn.Module):
 
 def mean_places(heat: Tensor) -> Tensor:
     """Return the mean places (B, J, 2), as shares, of maps (B, J, H, W) of logits."""
-    heat_by_cell = heat.flatten(2).softmax(2).view_as(heat)
+    heat_by_cell = heat.flatten(2).softmax(2).reshape(heat.shape)
     means = []
     for axis, side in ((2, heat.shape[3]), (3, heat.shape[2])):
         cells = torch.arange(side, dtype=heat.dtype, device=heat.device)
