@@ -86,6 +86,8 @@ def test_commands(folder):
         words = shlex.split(command)
         if 'generate_shapes' in command:
             words += ['--num-train', '4', '--num-val', '2', '--image-size', '64']
+        if 'generate_hands' in command:
+            words += ['--num-train', '4', '--num-evaluation', '2', '--image-size', '64']
         if 'benchmark' in command:
             words += ['--rounds', '1']
         if words[0] == 'torchrun':

@@ -70,7 +70,9 @@ class MANO(nn.Module):
                 the hand about its wrist.
             shape: (B, 10).
         """
-        identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        # Not torch.eye, which LiteRT lacks.
+        identity = torch.tensor([[1., 0., 0.], [0., 1., 0.], [0., 0., 1.]],
+                                dtype=rotations.dtype, device=rotations.device)
         at_rest = self.template + torch.einsum('vnk,bk->bvn', self.shape_directions,
                                                shape)
         joints = self.joint_regressor @ at_rest

@@ -65,11 +65,9 @@ class MANOHead(HandHead):
         vertices, joints = self.mano(rotations, widen(self.shape(hidden)))
         prediction = relative(joints[..., :2], joints, vertices)
         scale, shift = widen(self.camera(hidden)).split([1, 2], 1)
-        # Shares are of both sides, the scale is of the longer one.
-        # Counted by tensors, so that exported files count anew.
-        sides = torch.stack([torch.ones_like(x[0, 0, 0]).sum(),
-                             torch.ones_like(x[0, 0, :, 0]).sum()])  # width, height
-        sides = widen(sides.max() / sides)
-        uv = ((START_SCALE * scale.exp())[..., None] * sides
-              * prediction.joints[..., :2] + shift[:, None])
+        across, down = ((START_SCALE * scale.exp())[..., None]
+                        * prediction.joints[..., :2]).unbind(-1)
+        # Shares are of both sides, the scale is of the width.
+        height, width = x.shape[2:]
+        uv = torch.stack([across, down * width / height], -1) + shift[:, None]
         return prediction._replace(uv=uv)

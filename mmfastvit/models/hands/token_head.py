@@ -134,9 +134,10 @@ class TokenStep(nn.Module):
 
 def mean_places(heat: Tensor) -> Tensor:
     """Return the mean places (B, J, 2), as shares, of maps (B, J, H, W) of logits."""
-    heat_by_cell = heat.flatten(2).softmax(2).reshape(heat.shape)
+    height, width = heat.shape[2:]
+    heat_by_cell = heat.flatten(2).softmax(2).unflatten(2, (height, width))
     means = []
-    for axis, side in ((2, heat.shape[3]), (3, heat.shape[2])):
+    for axis, side in ((2, width), (3, height)):
         cells = torch.arange(side, dtype=heat.dtype, device=heat.device)
         means.append((heat_by_cell.sum(axis) * ((cells + 0.5) / side)).sum(2))
     return torch.stack(means, 2)
