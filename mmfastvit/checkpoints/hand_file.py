@@ -7,7 +7,7 @@ import numpy as np
 from mmfastvit.utils.errors import CheckpointError
 
 from .mano_pickle import read_arrays
-from .read import _load_safetensors, _reason
+from .read import load_safetensors, reason_of
 
 _VERTICES = 778
 # MANO's name of each array, and its shape; F is any number.
@@ -69,11 +69,11 @@ def read_hand_file(path: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:  # pickle, header and IO errors alike
         raise CheckpointError(
             f'{path} ({path.stat().st_size:,} bytes) cannot be read as a hand file: '
-            f'{_reason(path, error)}. {_ALLOWED}') from error
+            f'{reason_of(path, error)}. {_ALLOWED}') from error
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    tensors = _load_safetensors(path)
+    tensors = load_safetensors(path)
     missing = [name for name in _FIELDS if name not in tensors]
     if missing:
         raise CheckpointError(f'it has no {", ".join(missing)}')

@@ -17,17 +17,9 @@ import numpy as np
 
 from mmfastvit.utils.errors import CheckpointError
 
-from .limits import (
-    MAX_DIMENSIONS,
-    MAX_STEPS,
-    Budget,
-    check_keys,
-    check_nesting,
-    exceeded,
-    quote,
-)
+from .limits import MAX_DIMENSIONS, Budget, check_keys, check_nesting, quote
 from .stand_ins import expect
-from .unpickle import _DISPATCH, _Unpickler
+from .unpickle import RestrictedUnpickler
 
 # MANO's has 4 MB; in protocol 0 it would have three times that.
 _MAX_BYTES = 2 ** 24
@@ -96,25 +88,11 @@ _NAMES = {
 _KINDS = {'f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'b1'}
 
 
-class _RecordUnpickler(_Unpickler):
+class _RecordUnpickler(RestrictedUnpickler):
     """Unpickle plain data, and records in the place of all else."""
 
-    def load(self) -> Any:
-        # As that of the base class, with the steps of protocols 0 and 1.
-        self.encoding = 'latin-1'  # of Python 2's strings, bytes of arrays among them
-        self.read, self.readline = self.file.read, self.file.readline
-        self.memo, self.metastack, self.stack = {}, [], []
-        self.append = self.stack.append
-        for _ in range(MAX_STEPS):
-            code = self.read(1)
-            if code == pickle.STOP:
-                return self.stack.pop()
-            if code not in _STEPS:
-                raise CheckpointError(f'its pickle has a step {code.hex()}, which '
-                                      "MANO's never has" if code else
-                                      'its pickle is cut short')
-            _STEPS[code](self)
-        raise exceeded('more steps of its pickle', 'MAX_STEPS')
+    writer = 'MANO'
+    text_encoding = 'latin-1'  # of which bytes of arrays are, too
 
     def find_class(self, module: str, name: str) -> Record:
         name = f'{module}.{name}'
@@ -167,8 +145,8 @@ def _of_short_line(code: bytes, most: int) -> _Step:
     return step
 
 
-_STEPS: dict[bytes, _Step] = {
-    **_DISPATCH,
+_RecordUnpickler.steps = {
+    **RestrictedUnpickler.steps,
     **{code: pickle._Unpickler.dispatch[code[0]]
        for code in (pickle.STRING, pickle.UNICODE, pickle.LIST)},
     **{code: _of_short_line(code, 32)

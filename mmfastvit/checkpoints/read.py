@@ -51,21 +51,22 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
         raise CheckpointError(f'there is no checkpoint file {path}.')
     try:
         if path.suffix == '.safetensors':
-            return _load_safetensors(path)
+            return load_safetensors(path)
         return load_pickle(path, map_location)
     except Exception as error:  # zip, pickle, header and IO errors alike
         advice = _OF_FOREIGN if isinstance(error, ForeignObjectError) else _OF_DAMAGE
         raise CheckpointError(
             f'{path} ({path.stat().st_size:,} bytes) cannot be read as a '
-            f'checkpoint: {_reason(path, error)}. {advice}') from error
+            f'checkpoint: {reason_of(path, error)}. {advice}') from error
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file as load_safetensors
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return a file's tensors; its header is bounded first."""
+    from safetensors.torch import load_file
     with path.open('rb') as file:
         if int.from_bytes(file.read(8), 'little') > MAX_INDEX_BYTES:
             raise exceeded('a longer header', 'MAX_INDEX_BYTES')
-    return load_safetensors(path)
+    return load_file(path)
 
 
 def download(url: str, sha256: str | None = None) -> Path:
@@ -278,7 +279,7 @@ def _find_weights(content: Any) -> dict[str, Tensor]:
             if isinstance(k, str) and isinstance(v, Tensor)}
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason_of(path: Path, error: Exception) -> str:
     """Say in one phrase why reading failed."""
     if isinstance(error, OSError):
         return str(error)

@@ -74,7 +74,7 @@ def _load_zip(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
             read[key] = _place(archive.read(f'data/{key}'), map_location, location)
         return read[key]
     pickled = BytesIO(archive.read('data.pkl').numpy())
-    return _Unpickler(pickled, Budget(file_bytes), load_storage).load()
+    return RestrictedUnpickler(pickled, Budget(file_bytes), load_storage).load()
 
 
 def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
@@ -85,9 +85,9 @@ def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
     budget = Budget(file_bytes)
     # Its read() does not set aside what the file announces and does not hold.
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        start = [_Unpickler(mapped, budget).load() for _ in _LEGACY_START]
+        start = [RestrictedUnpickler(mapped, budget).load() for _ in _LEGACY_START]
         expect((int,), *start)
-        system = _Unpickler(mapped, budget).load()
+        system = RestrictedUnpickler(mapped, budget).load()
         if start != _LEGACY_START or type(system) is not dict:
             raise CheckpointError('it does not begin as a file by torch.save does')
         if system.get('little_endian') is not (sys.byteorder == 'little'):
@@ -102,8 +102,8 @@ def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
             return torch.empty(num_bytes, dtype=torch.uint8, device='meta')
         content_at = mapped.tell()
         # The first time for the sizes of the storages, which stand behind.
-        _Unpickler(mapped, budget, note).load()
-        keys = _Unpickler(mapped, budget).load()
+        RestrictedUnpickler(mapped, budget, note).load()
+        keys = RestrictedUnpickler(mapped, budget).load()
         expect((list,), keys)
         expect((str,), *keys)
         if sorted(keys) != sorted(sizes) or sum(sizes.values()) > file_bytes:
@@ -119,7 +119,7 @@ def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
                        else torch.empty(0, dtype=torch.uint8))
             read[key] = _place(content, map_location, where[key])
         mapped.seek(content_at)
-        return _Unpickler(mapped, Budget(file_bytes),
+        return RestrictedUnpickler(mapped, Budget(file_bytes),
                           lambda key, *_: read[key]).load()
 
 
@@ -155,7 +155,7 @@ def _full_name(module: str, name: str) -> str:
     return f'{module.replace("__builtin__", "builtins")}.{name}'
 
 
-class _Unpickler(pickle._Unpickler):
+class RestrictedUnpickler(pickle._Unpickler):
     """Unpickle trusted names alone, and storages through a function.
 
     As in torch's own restricted unpickler, a trusted name is called but not changed,
@@ -166,11 +166,20 @@ class _Unpickler(pickle._Unpickler):
         budget: Of the whole file.
         load_storage: From key, size and place to the bytes of a storage; None
             refuses them.
+
+    Attributes:
+        steps: By code, what a pickle may do.
+        writer: Who writes such pickles, for the message.
+        text_encoding: Of strings of Python 2.
     """
+
+    steps: dict[bytes, Callable]
+    writer = 'torch.save'
+    text_encoding = 'utf-8'
 
     def __init__(self, file: BinaryIO | mmap.mmap, budget: Budget,
                  load_storage: Callable[[str, int, str], Tensor] | None = None):
-        super().__init__(file, encoding='utf-8')
+        super().__init__(file, encoding=self.text_encoding)
         self.file = file
         self.start = file.tell()
         self.budget = budget
@@ -185,12 +194,11 @@ class _Unpickler(pickle._Unpickler):
             code = self.read(1)
             if code == pickle.STOP:
                 return self.stack.pop()
-            load = _DISPATCH.get(code)
-            if load is None:
+            if code not in self.steps:
                 raise CheckpointError(f'its pickle has a step {code.hex()}, which '
-                                      'torch.save never writes' if code else
+                                      f'{self.writer} never writes' if code else
                                       'its pickle is cut short')
-            load(self)
+            self.steps[code](self)
         raise exceeded('more steps of its pickle', 'MAX_STEPS')
 
     def find_class(self, module: str, name: str) -> Any:
@@ -267,7 +275,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 # What torch.save writes, in protocol 2.
-_DISPATCH: dict[bytes, Callable[[_Unpickler], None]] = {
+RestrictedUnpickler.steps = {
     **{code: pickle._Unpickler.dispatch[code[0]] for code in (
         pickle.PROTO, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
         pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT,
@@ -276,12 +284,12 @@ _DISPATCH: dict[bytes, Callable[[_Unpickler], None]] = {
         pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST,
         pickle.EMPTY_DICT, pickle.GLOBAL, pickle.BINPERSID, pickle.BINGET,
         pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT)},
-    pickle.MARK: _Unpickler.open_mark,
-    pickle.REDUCE: _Unpickler.call,
-    pickle.NEWOBJ: _Unpickler.call,
-    pickle.BUILD: _Unpickler.set_state,
-    pickle.APPEND: _Unpickler.append_one,
-    pickle.APPENDS: _Unpickler.append_all,
-    pickle.SETITEM: _Unpickler.set_one,
-    pickle.SETITEMS: _Unpickler.set_all,
+    pickle.MARK: RestrictedUnpickler.open_mark,
+    pickle.REDUCE: RestrictedUnpickler.call,
+    pickle.NEWOBJ: RestrictedUnpickler.call,
+    pickle.BUILD: RestrictedUnpickler.set_state,
+    pickle.APPEND: RestrictedUnpickler.append_one,
+    pickle.APPENDS: RestrictedUnpickler.append_all,
+    pickle.SETITEM: RestrictedUnpickler.set_one,
+    pickle.SETITEMS: RestrictedUnpickler.set_all,
 }
