@@ -9,7 +9,7 @@ model = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='HandCrop', size=96, scale=(0.7, 0.9), shift=0.03),
+    dict(type='HandCrop', size=96, scale=(0.92, 1.1), shift=0.03),
     dict(type='PackHandInputs'),
 ]
 test_pipeline = [
@@ -20,8 +20,10 @@ test_pipeline = [
 dataset = dict(
     data_root='data/hands', versions=('gs', ), hand_file='hand.safetensors')
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=2,
+    batch_size=8,
+    # Workers would take the cores that train.
+    num_workers=0,
+    persistent_workers=False,
     dataset=dict(**dataset, split='trainval', pipeline=train_pipeline))
 val_dataloader = dict(
     num_workers=2, dataset=dict(**dataset, split='test', pipeline=test_pipeline))
@@ -29,14 +31,14 @@ test_dataloader = dict(
     num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
 
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3),
+    optimizer=dict(lr=3e-3),
     # They start at 1e-5, where blocks do nothing. In a training this short they have to
     # grow quickly.
     paramwise_cfg=dict(
         custom_keys={'layer_scale': dict(lr_mult=20., decay_mult=0.)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=30),
-    dict(type='CosineAnnealingLR', T_max=7, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=5, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=7, val_interval=7)
+train_cfg = dict(max_epochs=5, val_interval=1)
 default_hooks = dict(logger=dict(interval=10))

@@ -5,11 +5,11 @@ ColorJitter mmpretrain.
 """
 from .datasets.freihand import FreiHANDDataset
 from .datasets.hand_transforms import HandCrop, HandFlip, PackHandInputs
-from .engine.hand_hooks import JointRegressorHook
+from .engine.hand_hooks import HandStatisticsHook
 from .engine.hand_visualizer import HandVisualizer
 from .evaluation import FreiHANDMetric
 from .models.hands import HandMeshEstimator, MANOHead, MeshTokenHead
 
 __all__ = ['FreiHANDDataset', 'FreiHANDMetric', 'HandCrop', 'HandFlip',
-           'HandMeshEstimator', 'HandVisualizer', 'JointRegressorHook', 'MANOHead',
+           'HandMeshEstimator', 'HandVisualizer', 'HandStatisticsHook', 'MANOHead',
            'MeshTokenHead', 'PackHandInputs']

@@ -1,8 +1,10 @@
 """A generated data set of hands in FreiHAND's layout, which belongs to nobody.
 
 Every picture shows the hand of ``hand_template.py``, in a shape, a pose, a light and a
-skin of its own, on a textured ground. It is for trying out and testing a training:
-what is learnt on it says nothing about photographs.
+skin of its own, on a textured ground. Its fingers wear a glove of five colours (Wang
+and Popović, Real-Time Hand-Tracking with a Color Glove, 2009), so that a network learns
+within minutes to tell them apart. It is for trying out and testing a training: what is
+learnt on it says nothing about photographs.
 """
 import json
 from dataclasses import asdict, dataclass
@@ -23,7 +25,7 @@ from .textures import texture
 if TYPE_CHECKING:
     from mmfastvit.models.hands import MANO
 
-VERSION = 1  # of the files; a change of any number or pixel raises it
+VERSION = 2  # of the files; a change of any number or pixel raises it
 SPLITS = ('training', 'evaluation')
 LISTS = ('K', 'xyz', 'verts', 'mano', 'scale')
 INFO = 'hands.json'
@@ -37,6 +39,9 @@ MOST_BENT = np.array([1.45, 1.75, 1.1])
 THUMB_MOST_BENT = np.array([.45, .75, 1.0])
 # How far each finger turns to the thumb's side when all are spread.
 SPREADS = (0, 1, .2, -.5, -1.)
+# BGR, of thumb, index, middle, ring and little finger.
+GLOVE = np.array([[60, 60, 220], [40, 160, 240], [80, 190, 80], [220, 150, 50],
+                  [200, 80, 170]], float)
 SKINS = np.array([[60, 80, 125], [185, 205, 245]], float)  # BGR, dark and light
 # From the rest of the hand (to the tips, to the thumb, out of the back) to a right
 # hand's back before the camera, its fingers up.
@@ -155,7 +160,7 @@ def place_before_camera(random: np.random.RandomState, vertices: np.ndarray, siz
                         ) -> tuple[np.ndarray, np.ndarray]:
     """Return a camera (3, 3), and where to move a hand (3,) so that it is in view.
 
-    The hand's longer side fills from half to 70 % of the picture.
+    The hand's longer side fills from 70 to 85 % of the picture.
 
     Args:
         random: The stream.
@@ -164,8 +169,8 @@ def place_before_camera(random: np.random.RandomState, vertices: np.ndarray, siz
     """
     middle = (vertices.min(0) + vertices.max(0)) / 2
     move = np.array([0, 0, random.uniform(.4, .9)]) - middle
-    fill = random.uniform(.5, .7)
-    aside = random.uniform(-.1, .1, 2) * size  # with 35 % on a side, it is all inside
+    fill = random.uniform(.7, .85)
+    aside = random.uniform(-.05, .05, 2) * size  # with 43 % on a side, all is inside
     low, high = _extent(vertices + move)
     focal = fill * size / (high - low).max()
     for _ in range(3):  # each leaves a tenth of what is missing, or less
@@ -177,17 +182,31 @@ def place_before_camera(random: np.random.RandomState, vertices: np.ndarray, siz
 
 
 def draw_hand(random: np.random.RandomState, vertices: np.ndarray, faces: np.ndarray,
-              camera: np.ndarray, size: int) -> np.ndarray:
-    """Return a picture (size, size, 3) uint8, BGR, of a hand before a camera."""
+              fingers: np.ndarray, camera: np.ndarray, size: int) -> np.ndarray:
+    """Return a picture (size, size, 3) uint8, BGR, of a hand before a camera.
+
+    ``fingers`` (F,) says which finger each face is of, 5 for the palm.
+    """
     from mmfastvit_runtime.meshes import draw_mesh
     picture = texture(random, size)
     share = random.uniform()
     skin = (1 - share) * SKINS[0] + share * SKINS[1] + random.uniform(-12, 12, 3)
-    light = *random.uniform(-1.2, 1.2, 2), -1.
+    light = *random.uniform(-.6, .6, 2), -1.
     draw_mesh(picture, project(camera, vertices), vertices, faces,
-              tuple(skin.clip(0, 255)), light)
+              np.vstack([GLOVE, skin.clip(0, 255)])[fingers], light)
     noise = random.normal(0, random.uniform(0, 4), picture.shape)
     return np.rint(picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def finger_of(faces: np.ndarray, skinning_weights: np.ndarray) -> np.ndarray:
+    """Return which finger each face (F, 3) is of, (F,), 0 to 4, or 5 for the palm.
+
+    A vertex is of the finger whose joints move it more than the wrist and the others.
+    """
+    own = np.stack([skinning_weights[:, joint_of(i):joint_of(i) + 3].sum(1)
+                    for i in range(len(FINGERS))], 1)
+    finger = np.where(own.max(1) > .5, own.argmax(1), len(FINGERS))
+    return finger[faces].max(1)
 
 
 def _towards_camera(random: np.random.RandomState) -> np.ndarray:
@@ -214,6 +233,7 @@ def _write_split(root: Path, split: str, count: int, size: int,
     pictures = root / split / 'rgb'
     pictures.mkdir(parents=True)
     faces = hand.faces.numpy()
+    fingers = finger_of(faces, hand.skinning_weights.numpy())
     lists: dict[str, list[str]] = {name: [] for name in LISTS}
     for i in track(range(count), f'Drawing {split} pictures'):
         pose, shape = draw_pose(random), draw_shape(random)
@@ -229,7 +249,7 @@ def _write_split(root: Path, split: str, count: int, size: int,
             scale=np.linalg.norm(np.subtract(*joints[list(SCALE_BONE)])))
         for name, numbers in entry.items():
             lists[name].append(json.dumps(np.round(numbers, DIGITS).tolist()))
-        picture = draw_hand(random, vertices, faces, camera, size)
+        picture = draw_hand(random, vertices, faces, fingers, camera, size)
         quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
         content = cv2.imencode('.jpg', picture, quality)[1]
         (pictures / f'{i:08d}.jpg').write_bytes(content)

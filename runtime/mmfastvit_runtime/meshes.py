@@ -27,7 +27,7 @@ MAX_SIDE = 2**20  # pixels outside, beyond which a line's end is drawn nearer
 
 
 def draw_mesh(picture: np.ndarray, points: np.ndarray, vertices: np.ndarray,
-              faces: np.ndarray, colour: tuple[float, ...] = SKIN,
+              faces: np.ndarray, colour: tuple[float, ...] | np.ndarray = SKIN,
               light: tuple[float, ...] = LIGHT) -> None:
     """Draw a shaded mesh, triangles from the farthest to the nearest.
 
@@ -38,7 +38,7 @@ def draw_mesh(picture: np.ndarray, points: np.ndarray, vertices: np.ndarray,
         vertices: (n, 3), in the camera's frame, x to the right, y down, z away, from
             any origin: their order along z and the triangles' slopes count.
         faces: (F, 3), the vertices of each triangle; without any, points are drawn.
-        colour: BGR, of what faces the light.
+        colour: BGR, of what faces the light; or one for each face, (F, 3).
         light: (3,), the way towards it, in the camera's frame.
 
     Raises:
@@ -49,8 +49,10 @@ def draw_mesh(picture: np.ndarray, points: np.ndarray, vertices: np.ndarray,
     if not len(faces):
         _draw_points(picture, points[usable], colour)
         return
-    faces = faces[usable[faces].all(1)]
-    faces = faces[np.argsort(-vertices[faces, 2].mean(1), kind='stable')]
+    colours = np.broadcast_to(np.asarray(colour, np.float64), (len(faces), 3))
+    shown = np.flatnonzero(usable[faces].all(1))
+    shown = shown[np.argsort(-vertices[faces[shown], 2].mean(1), kind='stable')]
+    faces, colours = faces[shown], colours[shown]
     corners = points[faces]  # (F, 3, 2)
     if not len(faces):
         return
@@ -65,7 +67,7 @@ def draw_mesh(picture: np.ndarray, points: np.ndarray, vertices: np.ndarray,
     # What is far outside is drawn nearer, or OpenCV would count every line up to it.
     reach = 4 * max(canvas.shape)
     corners = ((corners - (left, top)) * fine + (fine - 1) / 2).clip(-reach, reach)
-    shades = _light_on(vertices, faces, corners, light)[:, None] * np.array(colour)
+    shades = _light_on(vertices, faces, corners, light)[:, None] * colours
     for triangle, shade in zip(_fixed(corners), shades.tolist()):
         cv2.fillConvexPoly(canvas, triangle, shade, cv2.LINE_8, SHIFT)
     picture[top:bottom, left:right] = cv2.resize(

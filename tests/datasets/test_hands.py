@@ -168,7 +168,7 @@ def test_layout_and_lists(root):
             places = project(camera, np.concatenate([joints, vertices]))
             assert places.min() >= 0 and places.max() <= 95
             sides = np.ptp(project(camera, vertices), axis=0)
-            assert 0.45 * 96 < sides.max() < 0.75 * 96
+            assert 0.65 * 96 < sides.max() < 0.9 * 96
             np.testing.assert_array_equal(joints[list(FROM_VERTICES)],
                                           vertices[list(FROM_VERTICES.values())])
 
@@ -199,6 +199,7 @@ def test_the_picture_shows_where_the_lists_say(tmp_path, monkeypatch, numbers):
     monkeypatch.setattr(hands, 'texture', lambda random, size: np.zeros(
         (size, size, 3), np.uint8))
     monkeypatch.setattr(hands, 'SKINS', np.full((2, 3), 240.))
+    monkeypatch.setattr(hands, 'GLOVE', np.full((5, 3), 240.))
     root = generate_hands(tmp_path / 'hands', SPEC)
     lists = lists_of(root, 'training')
     for i, (camera, vertices) in enumerate(zip(lists['K'], lists['verts'])):
@@ -215,6 +216,14 @@ def test_the_picture_shows_where_the_lists_say(tmp_path, monkeypatch, numbers):
         assert (drawn[cv2.erode(expected, square) == 1] > 50).all()
         assert (drawn[cv2.dilate(expected, square) == 0] < 25).all()
         assert expected.sum() > 500
+
+
+def test_a_glove_tells_fingers_apart(numbers):
+    faces = numbers.faces.numpy()
+    fingers = hands.finger_of(faces, numbers.skinning_weights.numpy())
+    assert fingers.shape == (len(faces), ) and set(fingers) == set(range(6))
+    for finger, tip in enumerate(FROM_VERTICES.values()):
+        assert (fingers[(faces == tip).any(1)] == finger).all()
 
 
 def test_poses_vary():

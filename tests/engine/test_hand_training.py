@@ -16,7 +16,7 @@ from mmfastvit.checkpoints.read import read_state_dict
 from mmfastvit.datasets.hands import HandsSpec, generate_hands
 from mmfastvit.engine import runner
 from mmfastvit.engine.config import load_config
-from mmfastvit.engine.hand_hooks import JointRegressorHook
+from mmfastvit.engine.hand_hooks import HandStatisticsHook
 from mmfastvit.models.hands import HandDataSample, MeshTokenHead
 from mmfastvit.models.hands.joint_regressor import freihand_regressor
 from mmfastvit.models.hands.mano import load_hand
@@ -76,12 +76,12 @@ def test_joints_are_fitted_before_training(trained, root):
     head = trained_runner.model.head
     with torch.no_grad():
         head.joint_regressor.copy_(torch.rand(21, 778))
-    JointRegressorHook().before_train(trained_runner)
+    HandStatisticsHook().before_train(trained_runner)
     assert_close(head.joint_regressor, stored)
     loop, loader = trained_runner.train_loop, trained_runner.train_dataloader
     loop.dataloader = SimpleNamespace(dataset=[])
     with pytest.raises(ArgumentError, match='model.head.hand_file'):
-        JointRegressorHook().before_train(trained_runner)
+        HandStatisticsHook().before_train(trained_runner)
     loop.dataloader = loader
 
 
@@ -89,8 +89,12 @@ def test_a_hand_file_says_how_joints_are_sums(trained, root):
     _, trained_runner = trained
     known = freihand_regressor(load_hand(root / 'hand.safetensors').joint_regressor)
     head = MeshTokenHead(768, hand_file=str(root / 'hand.safetensors'))
-    JointRegressorHook().before_train(SimpleNamespace(model=SimpleNamespace(head=head)))
+    own = SimpleNamespace(
+        model=SimpleNamespace(head=head), logger=trained_runner.logger,
+        train_dataloader=trained_runner.train_dataloader)
+    HandStatisticsHook().before_train(own)
     assert_close(head.joint_regressor, known, rtol=0, atol=0)
+    assert 0.01 < head.mean_vertices.abs().max() < 0.2  # metres
     joints, vertices = trained_runner.train_dataloader.dataset.hands()
     # Its joints are MANO's of the hand at rest; bent, they are sums nearly.
     assert np.abs(known.numpy() @ vertices - joints).max() < 0.02  # metres

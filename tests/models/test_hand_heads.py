@@ -88,7 +88,8 @@ def test_heads_have_one_interface(kind, size, hand_file):
     assert prediction.vertices.shape == (2, VERTICES, 3)
     assert_close(prediction.joints[:, ROOT], torch.zeros(2, 3))
     losses = head.loss([torch.rand(2, 16, *size)], samples(2))
-    assert set(losses) == {'loss_uv', 'loss_joints', 'loss_vertices'}
+    heat = {'loss_heat'} if kind == 'MeshTokenHead' else set()
+    assert set(losses) == {'loss_uv', 'loss_joints', 'loss_vertices'} | heat
     sum(losses.values()).backward()
     missing = [name for name, parameter in head.named_parameters()
                if parameter.grad is None or not parameter.grad.isfinite().all()]
@@ -130,6 +131,35 @@ def test_uv_keeps_the_shape_of_hands_in_oblong_pictures(hand_file):
     shares = square.uv - square.uv[:, ROOT:ROOT + 1]
     oblong = wide.uv - wide.uv[:, ROOT:ROOT + 1]
     assert_close(oblong * torch.tensor([8., 4.]), shares * 8)
+
+
+def test_the_mean_hand_comes_first():
+    """What layers add is zero: the mean hand of what was fitted, for any picture."""
+    head = hands.MeshTokenHead(16).eval()
+    torch.nn.init.zeros_(head.vertices.weight)
+    torch.nn.init.zeros_(head.vertices.bias)
+    joints, vertices = np.random.rand(5, 21, 3), np.random.rand(5, VERTICES, 3)
+    with torch.no_grad():
+        assert '5 hands' in head.fit(joints, vertices)
+    mean = torch.from_numpy(vertices.mean(0) - joints[:, ROOT].mean(0)).float()
+    assert_close(head.mean_vertices, mean)
+    found = head([torch.rand(1, 16, 4, 4)])
+    root = head.joint_regressor[ROOT] @ mean
+    assert_close(found.vertices[0], mean - root, rtol=1e-5, atol=1e-5)
+
+
+def test_heat_is_the_cross_entropy_of_the_cells_around_a_joint():
+    head = hands.MeshTokenHead(16, loss_weights=dict(
+        uv=1., joints=1., vertices=1., heat=2.))
+    uv = torch.full((1, 21, 2), 0.5)
+    uv[:, 1:] = 3.  # outside, where nobody sees the joint
+    maps = [torch.rand(1, 16, 1, 1)]
+    _, heat = head.fine_maps(maps)
+    truth = samples(1, gt_uv=uv)
+    found = head.loss(maps, truth)['loss_heat']
+    # The middle of 4x4 cells lies between four of them.
+    logs = heat[0, 0].flatten().log_softmax(0).view(4, 4)
+    assert_close(found, -2 * logs[1:3, 1:3].mean())
 
 
 def test_losses_by_hand():

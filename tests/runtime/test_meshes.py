@@ -52,6 +52,22 @@ def test_the_nearer_hides_the_farther():
     assert together[0][8, 10].any() and not alone[8, 10].any()  # the farther
 
 
+
+def test_each_face_has_its_colour():
+    """Hidden and unusable faces take their colours along."""
+    square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]], float)
+    vertices = np.concatenate([np.pad(square + [2, 2], ((0, 0), (0, 1)))
+                               + [0, 0, depth] for depth in (1., 2., 3.)])
+    vertices[8:, 0] += 10
+    vertices = np.concatenate([vertices, [[np.nan] * 3]])
+    faces = [[12, 0, 1], [0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7], [8, 9, 10],
+             [8, 10, 11]]
+    colours = np.array([9, 50, 50, 100, 100, 200, 200])[:, None].repeat(3, 1)
+    picture = np.zeros((14, 24, 3), np.uint8)
+    draw_mesh(picture, vertices[:, :2], vertices, faces, colours, (0., 0., -1.))
+    assert (picture[4:9, 4:9] == 50).all() and (picture[4:9, 14:19] == 200).all()
+
+
 def test_faces_leave_no_gaps_and_edges_are_smooth():
     vertices, faces = ball()
     picture = plane()

@@ -51,24 +51,41 @@ class HandHead(BaseModule):
         """Return the weighted losses by name.
 
         Joints outside of the picture, whose place nobody could see, have no part in
-        the loss of ``uv``.
+        the losses of places.
 
         Args:
             x: Maps, as for :meth:`forward`.
             samples: With ``gt_uv``, ``gt_joints`` and ``gt_vertices``.
         """
-        prediction = self(x)
-        uv, joints, vertices = (torch.stack([sample.get(name) for sample in samples])
-                                for name in ('gt_uv', 'gt_joints', 'gt_vertices'))
-        root = joints[:, ROOT:ROOT + 1]
-        inside = ((uv >= 0) & (uv <= 1)).all(-1, keepdim=True).expand_as(uv)
-        distances = (prediction.uv - uv).abs() * inside
-        losses = dict(
-            uv=distances.sum() / inside.sum().clamp(min=1),
-            joints=F.l1_loss(prediction.joints, joints - root),
-            vertices=F.l1_loss(prediction.vertices, vertices - root))
+        return self.weigh(distances(self(x), samples))
+
+    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``loss_*``, each times its weight."""
         return {f'loss_{name}': self.loss_weights[name] * loss
                 for name, loss in losses.items()}
+
+
+def stack(samples: Sequence[HandDataSample], name: str) -> Tensor:
+    """Return a field of B samples as (B, ...)."""
+    return torch.stack([sample.get(name) for sample in samples])
+
+
+def distances(prediction: HandPrediction, samples: Sequence[HandDataSample]
+              ) -> dict[str, Tensor]:
+    """Return the mean L1 distances from the truth, by name."""
+    uv, joints, vertices = (
+        stack(samples, name) for name in ('gt_uv', 'gt_joints', 'gt_vertices'))
+    root = joints[:, ROOT:ROOT + 1]
+    return dict(
+        uv=mean_inside((prediction.uv - uv).abs().mean(2), uv),
+        joints=F.l1_loss(prediction.joints, joints - root),
+        vertices=F.l1_loss(prediction.vertices, vertices - root))
+
+
+def mean_inside(values: Tensor, uv: Tensor) -> Tensor:
+    """Return the mean of values (B, J) of joints whose uv (B, J, 2) are inside."""
+    inside = ((uv >= 0) & (uv <= 1)).all(-1)
+    return (values * inside).sum() / inside.sum().clamp(min=1)
 
 
 def relative(uv: Tensor, joints: Tensor, vertices: Tensor) -> HandPrediction:

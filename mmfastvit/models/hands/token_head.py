@@ -5,6 +5,7 @@ Reconstruction, CVPR 2024: 21 tokens, one a joint, become 778, one a vertex, in 
 """
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -14,11 +15,24 @@ from mmfastvit.models.layers import DropPath
 from mmfastvit.models.layers.attention import multi_head
 from mmfastvit.ops import widen
 
-from .head import LOSS_WEIGHTS, HandHead, HandPrediction, relative
-from .joint_regressor import freihand_regressor
+from .head import (
+    LOSS_WEIGHTS,
+    ROOT,
+    HandHead,
+    HandPrediction,
+    distances,
+    mean_inside,
+    relative,
+    stack,
+)
+from .joint_regressor import fit_joint_regressor, freihand_regressor
 from .mano import VERTICES, load_hand
+from .sample import HandDataSample
 
 JOINTS = 21
+# Metres for each unit of what layers give: a hand is about a unit large, as their
+# numbers are, and a step of the optimizer is not centimetres.
+METRES = 0.1
 UPSAMPLED = 4  # times the map's height and width, where tokens are picked
 
 
@@ -30,7 +44,10 @@ class MeshTokenHead(HandHead):
     of both have the joints' places as their means, ``uv`` (Sun et al., Integral Human
     Pose Regression, 2018). The maps are read there: 21 tokens, which know their place.
     Transformer blocks of falling width make more tokens of them, the last step one for
-    each vertex. Joints are sums of vertices.
+    each vertex. Vertices are the mean hand, what is linear in the joints' places, and
+    what the tokens add. Joints are sums of vertices.
+
+    The mean hand is that of the training set, ``HandStatisticsHook`` says it.
 
     Args:
         in_channels: Of the last map, of stride 32.
@@ -40,9 +57,10 @@ class MeshTokenHead(HandHead):
         num_heads: Of each block's attention.
         drop_path_rate: Stochastic depth of the blocks.
         hand_file: ``MANO_RIGHT.pkl`` or the generator's ``hand.safetensors``, which
-            say how joints are sums of vertices. Without it, ``JointRegressorHook``
+            say how joints are sums of vertices. Without it, ``HandStatisticsHook``
             fits that to the training set.
-        loss_weights: As for :class:`HandHead`.
+        loss_weights: As for :class:`HandHead`; and of ``heat``, the cross-entropy of
+            the heat maps and the cells around each joint, as bilinear weights.
         init_cfg: As in MMEngine.
 
     Example:
@@ -55,7 +73,7 @@ class MeshTokenHead(HandHead):
                  tokens: Sequence[int] = (21, 84, 336),
                  token_channels: Sequence[int] = (256, 128, 64), num_heads: int = 4,
                  drop_path_rate: float = 0.1, hand_file: str | None = None,
-                 loss_weights: dict[str, float] = LOSS_WEIGHTS,
+                 loss_weights: dict[str, float] = dict(LOSS_WEIGHTS, heat=0.1),
                  init_cfg: dict | None = None):
         super().__init__(loss_weights, init_cfg)
         self.upsample = nn.ConvTranspose2d(in_channels, token_channels[0], UPSAMPLED,
@@ -65,6 +83,8 @@ class MeshTokenHead(HandHead):
         self.norm = nn.BatchNorm2d(token_channels[0])
         self.heat = nn.Conv2d(token_channels[0], JOINTS, 1)
         self.place = nn.Linear(2, token_channels[0])
+        self.lift = nn.Linear(2 * JOINTS, 3 * VERTICES, bias=False)
+        nn.init.zeros_(self.lift.weight)
         counts = [*tokens[1:], VERTICES]
         widths = [token_channels[0], *token_channels]
         self.steps = nn.Sequential(*(
@@ -76,21 +96,66 @@ class MeshTokenHead(HandHead):
         # A checkpoint must not carry MANO's numbers.
         self.register_buffer('joint_regressor', regressor,
                              persistent=hand_file is None)
+        self.register_buffer('mean_vertices', torch.zeros(VERTICES, 3))
         self.fits_regressor = hand_file is None
+
+    def fit(self, joints: np.ndarray, vertices: np.ndarray) -> str:
+        """Take the mean hand, and how joints are sums of vertices where no file says.
+
+        Args:
+            joints: (hands, 21, 3), in metres, of all training pictures.
+            vertices: (hands, 778, 3).
+
+        Returns:
+            What to log.
+        """
+        mean = vertices.mean(0, dtype=np.float64) - joints[:, ROOT].mean(
+            0, dtype=np.float64)
+        self.mean_vertices.copy_(torch.from_numpy(mean))
+        text = f'The mean hand is that of {len(joints):,} hands.'
+        if self.fits_regressor:
+            regressor = fit_joint_regressor(joints, vertices)
+            self.joint_regressor.copy_(regressor)
+            error = regressor.numpy() @ vertices - joints
+            text += (' Joints, fitted as sums of vertices: '
+                     f'{1000 * (error ** 2).sum(-1).mean() ** 0.5:.2f} mm off.')
+        return text
 
     def forward(self, x: Sequence[Tensor]) -> HandPrediction:
         """Predict for maps, the first and the last of which are (B, C, H, W)."""
+        return self.mesh(*self.fine_maps(x))
+
+    def loss(self, x: Sequence[Tensor], samples: Sequence[HandDataSample]
+             ) -> dict[str, Tensor]:
+        """Return the weighted losses by name, as :meth:`HandHead.loss`."""
+        maps, heat = self.fine_maps(x)
+        losses = distances(self.mesh(maps, heat), samples)
+        uv = stack(samples, 'gt_uv')
+        cells = cell_weights(uv, *heat.shape[2:])
+        losses['heat'] = mean_inside(
+            -(cells * heat.flatten(2).log_softmax(2)).sum(2), uv)
+        return self.weigh(losses)
+
+    def fine_maps(self, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return maps of stride 8, (B, C, H, W), and heat maps (B, 21, H, W)."""
         maps = self.upsample(x[-1])
         if self.lateral is not None:
             lateral = self.lateral(x[0])
             maps = maps + lateral
         maps = F.relu(self.norm(maps))
-        uv = mean_places(self.heat(maps))
-        # Where tokens are picked, the loss of uv alone decides.
+        return maps, self.heat(maps)
+
+    def mesh(self, maps: Tensor, heat: Tensor) -> HandPrediction:
+        """Predict from what :meth:`fine_maps` returns."""
+        uv = mean_places(heat)
+        # Where tokens are picked, the losses of places alone decide.
         places = uv.detach()
         tokens = (pick(maps, places) + position_code(places, maps.shape[1])
                   + self.place(places - 0.5))
-        vertices = widen(self.vertices(self.steps(tokens)))
+        # Times 4: from shares of the picture to units, of which a hand is a few wide.
+        lifted = self.lift(4 * (places - 0.5).flatten(1)).unflatten(1, (VERTICES, 3))
+        offsets = widen(lifted + self.vertices(self.steps(tokens)))
+        vertices = self.mean_vertices + METRES * offsets
         # Not a matmul: autocast would run that in low precision.
         joints = (self.joint_regressor[..., None] * vertices[:, None]).sum(2)
         return relative(widen(uv), joints, vertices)
@@ -149,14 +214,19 @@ def pick(maps: Tensor, places: Tensor) -> Tensor:
     What ``grid_sample`` with ``padding_mode='border'`` returns, as a matrix product,
     which every format of exported files has. Places are shares of width and height.
     """
+    weights = cell_weights(places, *maps.shape[2:])
+    return weights.to(maps.dtype) @ maps.flatten(2).transpose(1, 2)
+
+
+def cell_weights(places: Tensor, height: int, width: int) -> Tensor:
+    """Return bilinear weights (B, N, H W) of a map's cells at places (B, N, 2)."""
     weights = []
-    for share, side in zip(places.unbind(-1), (maps.shape[3], maps.shape[2])):
+    for share, side in zip(places.unbind(-1), (width, height)):
         centre = (share * side - 0.5).clamp(0, side - 1)[..., None]
-        cells = torch.arange(side, dtype=maps.dtype, device=maps.device)
+        cells = torch.arange(side, dtype=places.dtype, device=places.device)
         weights.append((1 - (centre - cells).abs()).clamp(min=0))
     columns, rows = weights
-    both = (rows[..., None] * columns[..., None, :]).flatten(2)  # (B, N, H W)
-    return both @ maps.flatten(2).transpose(1, 2)
+    return (rows[..., None] * columns[..., None, :]).flatten(2)
 
 
 def position_code(places: Tensor, channels: int) -> Tensor:
