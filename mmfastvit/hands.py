@@ -11,5 +11,5 @@ from .evaluation import FreiHANDMetric
 from .models.hands import HandMeshEstimator, MANOHead, MeshTokenHead
 
 __all__ = ['FreiHANDDataset', 'FreiHANDMetric', 'HandCrop', 'HandFlip',
-           'HandMeshEstimator', 'HandVisualizer', 'HandStatisticsHook', 'MANOHead',
+           'HandMeshEstimator', 'HandStatisticsHook', 'HandVisualizer', 'MANOHead',
            'MeshTokenHead', 'PackHandInputs']

@@ -120,7 +120,7 @@ def _load_legacy(file: BinaryIO, file_bytes: int, map_location: Any) -> Any:
             read[key] = _place(content, map_location, where[key])
         mapped.seek(content_at)
         return RestrictedUnpickler(mapped, Budget(file_bytes),
-                          lambda key, *_: read[key]).load()
+                                   lambda key, *_: read[key]).load()
 
 
 def _place(raw: Tensor, map_location: Any, location: str) -> Tensor:

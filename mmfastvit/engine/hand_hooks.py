@@ -1,5 +1,4 @@
 """What training of hand meshes needs before it starts."""
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -28,8 +27,7 @@ class HandStatisticsHook(Hook):
             return
         dataset = runner.train_dataloader.dataset
         if hasattr(dataset, 'hands'):
-            with torch.no_grad():
-                runner.logger.info(head.fit(*dataset.hands()))
+            runner.logger.info(head.fit(*dataset.hands()))
         elif head.fits_regressor:
             raise ArgumentError(
                 f'A {type(dataset).__name__} does not tell joints and vertices of all '

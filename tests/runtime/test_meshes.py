@@ -52,7 +52,6 @@ def test_the_nearer_hides_the_farther():
     assert together[0][8, 10].any() and not alone[8, 10].any()  # the farther
 
 
-
 def test_each_face_has_its_colour():
     """Hidden and unusable faces take their colours along."""
     square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]], float)

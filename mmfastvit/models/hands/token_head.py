@@ -47,7 +47,7 @@ class MeshTokenHead(HandHead):
     each vertex. Vertices are the mean hand, what is linear in the joints' places, and
     what the tokens add. Joints are sums of vertices.
 
-    The mean hand is that of the training set, ``HandStatisticsHook`` says it.
+    ``HandStatisticsHook`` takes the mean hand from the training set.
 
     Args:
         in_channels: Of the last map, of stride 32.
