@@ -139,6 +139,15 @@ def test_some_norms_on_running_statistics(which):
     assert_close(live, branches, rtol=1e-9, atol=1e-9)
 
 
+def test_norms_that_differ():
+    layer = randomize(RepMixer(8)).double()
+    first, second, third = layer.norms()[:3]
+    first.eps, second.momentum = 0.1, 0.5
+    second.weight = third.bias = None
+    live, branches = both_forms(layer, torch.randn(2, 8, 6, 5).double())
+    assert_close(live, branches, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize('name', LAYERS)
 def test_a_large_mean_loses_no_more_digits(name):
     """Against float64: hardly farther away than the branches in float32."""

@@ -55,7 +55,7 @@ class RepMixer(Reparameterizable):
 
     def forward_live(self, x: Tensor) -> Tensor:
         (x, of_input), *others = self.mixer.terms(x, self.layer_scale)
-        of_input.append(Term(self.norm, weight=self.layer_scale, sign=-1))
+        of_input.append(Term(self.norm, weight=-self.layer_scale))
         return sum_of_norms([(x, of_input), *others], residual=True)
 
     def forward_branches(self, x: Tensor) -> Tensor:

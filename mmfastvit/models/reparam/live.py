@@ -27,19 +27,21 @@ from .norms import uses_running_statistics
 
 @dataclass(frozen=True)
 class Term:
-    """``sign * weight * norm(factor * map)``, for a map known from the context.
+    """``weight * norm(factor * map)``, for a map known from the context.
 
     Attributes:
         norm: A batch norm of C channels.
         factor: (C,), or None for 1.
         weight: (C,), or None for 1.
-        sign: 1 or -1.
     """
 
     norm: _BatchNorm
     factor: Tensor | None = None
     weight: Tensor | None = None
-    sign: int = 1
+
+    @property
+    def parameters(self) -> tuple[Tensor | None, ...]:
+        return self.factor, self.weight, self.norm.weight, self.norm.bias
 
 
 Moments = tuple[Tensor, Tensor]  # mean and biased variance, each (C,)
@@ -78,8 +80,12 @@ def with_moments(norms: Sequence[_BatchNorm], moments: Sequence[Moments],
         count: Over how many values.
     """
     moments, count = _synchronize(moments, norms, count)
-    return [_resolve(norm, uses_running_statistics(norm), mean, var, count)
-            for norm, (mean, var) in zip(norms, moments)]
+    fixed = [uses_running_statistics(norm) for norm in norms]
+    _track(norms, fixed, *([vector.detach() for vector in vectors]
+                           for vectors in zip(*moments)), count)
+    return [FixedNorm(norm.weight, norm.bias, norm.eps, *(
+        (norm.running_mean, norm.running_var) if is_fixed else own))
+        for norm, is_fixed, own in zip(norms, fixed, moments)]
 
 
 class _Combination:
@@ -94,91 +100,100 @@ class _Combination:
     def __init__(self, terms: Terms, residual: bool):
         x = terms[0][0]
         self.count = x.numel() // x.shape[1]  # of values that a norm sees
-        self.terms = [of_map for _, of_map in terms]
+        self.terms = [term for _, of_map in terms for term in of_map]
+        self.terms_by_map = [len(of_map) for _, of_map in terms]
         self.residual = residual
         self.tracks = True
         # Of now: modes may have changed when a second derivative asks again.
-        self.fixed = [[uses_running_statistics(term.norm) for term in of_map]
-                      for of_map in self.terms]
-        self.parameters = [
-            tensor for of_map in self.terms for term in of_map
-            for tensor in (term.factor, term.weight, term.norm.weight, term.norm.bias)
-            if tensor is not None]
+        self.fixed = [uses_running_statistics(term.norm) for term in self.terms]
+        self.parameters = [tensor for term in self.terms for tensor in term.parameters
+                           if tensor is not None]
 
     def __call__(self, moments: Sequence[Moments], parameters: Sequence[Tensor]
                  ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return ``offset``, and ``weights`` and ``centres`` of the maps, each (C,).
 
         The sum of all terms is offset + the sum of weight * (map - centre):
-        relative to their mean, maps and sums over them stay small.
+        relative to their mean, maps and sums over them stay small. Terms are rows
+        (terms, C), computed together: many short vectors would take as many times as
+        long.
 
         Args:
             moments: Of each map.
             parameters: ``self.parameters``, or what stands for them.
         """
         rest = iter(parameters)
-
-        def own(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else next(rest)
-
-        norms = [term.norm for of_map in self.terms for term in of_map]
+        factor, weight, gamma, beta = map(_rows, zip(*(
+            [None if tensor is None else next(rest) for tensor in term.parameters]
+            for term in self.terms)), (1, 1, 1, 0))
+        norms = [term.norm for term in self.terms]
         moments, count = _synchronize(moments, norms, self.count)
-        offset, weights, centres = 0, [], []
-        for of_map, fixed, (mean, var) in zip(self.terms, self.fixed, moments):
-            centre = mean.detach()
-            total = 0
-            for term, is_fixed in zip(of_map, fixed):
-                factor, weight = own(term.factor), own(term.weight)
-                norm = _resolve(term.norm, is_fixed, mean, var,
-                                count if self.tracks else None, factor, centre)
-                scale, shift = norm_scale_shift(norm._replace(
-                    weight=own(norm.weight), bias=own(norm.bias)))
-                if weight is not None:
-                    weight = term.sign * widen(weight)
-                    scale, shift = scale * weight, shift * weight
-                total = total + (scale if factor is None else scale * widen(factor))
-                offset = offset + shift
-            if self.residual and not weights:
-                total, offset = total + 1, offset + centre
-            weights.append(total)
-            centres.append(centre)
-        self.tracks = False
+        centres = [mean.detach() for mean, _ in moments]
+        mean, var, centre = (
+            torch.stack([row for row, number in zip(rows, self.terms_by_map)
+                         for _ in range(number)])
+            for rows in (*zip(*moments), centres))
+        if factor is not None:
+            mean, var = factor * mean, factor.square() * var
+            centre = factor * centre
+        if self.tracks:
+            self.tracks = False
+            _track(norms, self.fixed, mean.detach(), var.detach(), count)
+        if any(self.fixed):
+            mean, var = (_with_running(norms, self.fixed, *rows) for rows in (
+                ('running_mean', mean), ('running_var', var)))
+        scale, shift = norm_scale_shift(FixedNorm(
+            gamma, beta, _eps(norms, var), mean - centre, var))
+        if weight is not None:
+            scale, shift = scale * weight, shift * weight
+        if factor is not None:
+            scale = scale * factor
+        weights = [rows.sum(0) for rows in scale.split(self.terms_by_map)]
+        offset = shift.sum(0)
+        if self.residual:
+            weights[0], offset = weights[0] + 1, offset + centres[0]
         return offset, weights, centres
 
 
-def _resolve(norm: _BatchNorm, is_fixed: bool, mean: Tensor, var: Tensor,
-             count: Tensor | int | None, factor: Tensor | None = None,
-             centre: Tensor | None = None) -> FixedNorm:
-    """Return the norm of ``factor * (x + centre)`` with the statistics it uses.
+def _rows(vectors: Sequence[Tensor | None], fill: int) -> Tensor | None:
+    """Return vectors (C,) as rows, ``fill`` for None; None if there are no others."""
+    known = next((vector for vector in vectors if vector is not None), None)
+    if known is None:
+        return None
+    return widen(torch.stack([torch.full_like(known, fill) if vector is None else vector
+                              for vector in vectors]))
 
-    Those are the running ones if it ``is_fixed``. Otherwise running statistics are
-    updated if ``count`` says over how many values.
-    """
-    if factor is not None:
-        factor = widen(factor)
-        mean, var = factor * mean, factor.square() * var
-        centre = None if centre is None else factor * centre
-    if is_fixed:
-        mean, var = norm.running_mean, norm.running_var
-    elif count is not None:
-        _track(norm, mean.detach(), var.detach(), count)
-    return FixedNorm(norm.weight, norm.bias, norm.eps,
-                     mean if centre is None else mean - centre, var)
+
+def _with_running(norms: Sequence[_BatchNorm], fixed: Sequence[bool], name: str,
+                  rows: Tensor) -> Tensor:
+    """Return rows, those of norms that are fixed replaced by running statistics."""
+    return torch.stack([getattr(norm, name).to(row.dtype) if is_fixed else row
+                        for norm, is_fixed, row in zip(norms, fixed, rows)])
+
+
+def _eps(norms: Sequence[_BatchNorm], like: Tensor) -> Tensor | float:
+    """Return what norms add to a variance: one number, or one for each row."""
+    values = [norm.eps for norm in norms]
+    return values[0] if len(set(values)) == 1 else like.new_tensor(values)[:, None]
 
 
 @torch.no_grad()
-def _track(norm: _BatchNorm, mean: Tensor, var: Tensor,
-           count: Tensor | int) -> None:
-    """Update running statistics as the norm itself would."""
-    if not (norm.training and norm.track_running_stats):
-        return
-    norm.num_batches_tracked.add_(1)
-    momentum = norm.momentum
-    if momentum is None:  # the average over all batches
-        momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
-    running = norm.running_mean, norm.running_var
-    for old, new in zip(running, (mean, var * (count / (count - 1)))):
-        old.copy_(torch.lerp(old.to(new.dtype), new, momentum))
+def _track(norms: Sequence[_BatchNorm], fixed: Sequence[bool], means: Sequence[Tensor],
+           variances: Sequence[Tensor], count: Tensor | int) -> None:
+    """Update running statistics as the norms themselves would."""
+    for norm, is_fixed, mean, var in zip(norms, fixed, means, variances):
+        if is_fixed or not (norm.training and norm.track_running_stats):
+            continue
+        norm.num_batches_tracked.add_(1)
+        momentum = norm.momentum
+        if momentum is None:  # the average over all batches
+            momentum = 1 / norm.num_batches_tracked.to(mean.dtype)
+        running = norm.running_mean, norm.running_var
+        for old, new in zip(running, (mean, var * (count / (count - 1)))):
+            if old.dtype == new.dtype:
+                old.lerp_(new, momentum)
+            else:
+                old.copy_(torch.lerp(old.to(new.dtype), new, momentum))
 
 
 def _synchronize(moments: Sequence[Moments], norms: Sequence[_BatchNorm],
