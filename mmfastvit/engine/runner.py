@@ -127,8 +127,9 @@ def build_runner(cfg: Config, keep_log: bool = True, model: nn.Module | None = N
     skip what does not fit; killed while it writes, it leaves half a file. Models run
     in ``torch.channels_last``, but for necks and heads that a CPU trains, unless the
     config sets ``channels_last = False``; the numbers are the same up to rounding.
-    Each epoch is seeded by its place in the run, so that a resumed run equals an
-    unbroken one, unless the config sets ``exact_resume = False``.
+    ``compile_backbone = True``, or a dict of arguments for ``torch.compile``, trains
+    with a compiled backbone. Each epoch is seeded by its place in the run, so that a
+    resumed run equals an unbroken one, unless the config sets ``exact_resume = False``.
 
     Args:
         cfg: From :func:`mmfastvit.engine.config.load_config`.

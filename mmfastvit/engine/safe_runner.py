@@ -47,6 +47,9 @@ class SafeRunner(Runner):
         if self.cfg.get('channels_last', True):
             # Before DistributedDataParallel notes layouts.
             lay_out(model, self.trains, get_device())
+        options = self.cfg.get('compile_backbone', False)
+        if self.trains and options:
+            model.backbone.compile(**({} if options is True else options))
         return model
 
     @staticmethod

@@ -117,6 +117,20 @@ def test_mixed_precision(config, amp):
     assert all(math.isfinite(loss) for loss in losses(cfg.work_dir).values())
 
 
+@pytest.mark.skipif(torch.__version__ < '2.7', reason='operators are kept since')
+def test_a_compiled_backbone_trains_to_the_same_weights(config):
+    found = []
+    for options in (False, dict(backend='aot_eager')):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        trained = runner.train(config(f'{bool(options)}', compile_backbone=options))
+        graphs = torch._dynamo.utils.counters['stats']['unique_graphs']
+        assert bool(graphs) == bool(options)
+        found.append(trained.model.state_dict())
+    torch._dynamo.reset()
+    assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
 def test_accumulated_gradients_equal_the_whole_batch(config):
     whole, halves = config('whole'), config('halves', **{
         'train_dataloader.batch_size': 2, 'optim_wrapper.accumulative_counts': 2})
