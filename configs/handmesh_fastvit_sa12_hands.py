@@ -38,7 +38,7 @@ optim_wrapper = dict(
         custom_keys={'layer_scale': dict(lr_mult=20., decay_mult=0.)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=30),
-    dict(type='CosineAnnealingLR', T_max=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=6, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=5, val_interval=1)
+train_cfg = dict(max_epochs=6, val_interval=2)
 default_hooks = dict(logger=dict(interval=10))

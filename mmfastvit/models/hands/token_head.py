@@ -44,8 +44,9 @@ class MeshTokenHead(HandHead):
     of both have the joints' places as their means, ``uv`` (Sun et al., Integral Human
     Pose Regression, 2018). The maps are read there: 21 tokens, which know their place.
     Transformer blocks of falling width make more tokens of them, the last step one for
-    each vertex. Vertices are the mean hand, what is linear in the joints' places, and
-    what the tokens add. Joints are sums of vertices.
+    each vertex. Vertices are the mean hand, what a perceptron makes of the joints'
+    places (Martinez et al., A Simple yet Effective Baseline for 3d Human Pose
+    Estimation, 2017), and what the tokens add. Joints are sums of vertices.
 
     ``HandStatisticsHook`` takes the mean hand from the training set.
 
@@ -83,8 +84,10 @@ class MeshTokenHead(HandHead):
         self.norm = nn.BatchNorm2d(token_channels[0])
         self.heat = nn.Conv2d(token_channels[0], JOINTS, 1)
         self.place = nn.Linear(2, token_channels[0])
-        self.lift = nn.Linear(2 * JOINTS, 3 * VERTICES, bias=False)
-        nn.init.zeros_(self.lift.weight)
+        self.lift = nn.Sequential(
+            nn.Linear(2 * JOINTS, token_channels[0]), nn.GELU(),
+            nn.Linear(token_channels[0], 3 * VERTICES, bias=False))
+        nn.init.zeros_(self.lift[-1].weight)
         counts = [*tokens[1:], VERTICES]
         widths = [token_channels[0], *token_channels]
         self.steps = nn.Sequential(*(
