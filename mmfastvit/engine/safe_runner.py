@@ -15,6 +15,7 @@ from mmfastvit.checkpoints.whole_model import fill, load_weights
 from mmfastvit.checkpoints.work_dir import find_latest
 
 from .bad_samples import name_pictures
+from .compiling import compile_backbone
 from .hooks import ATOMIC, EpochSeedHook, WholeCheckpointHook
 from .memory_format import lay_out
 from .resume import resumable
@@ -47,9 +48,8 @@ class SafeRunner(Runner):
         if self.cfg.get('channels_last', True):
             # Before DistributedDataParallel notes layouts.
             lay_out(model, self.trains, get_device())
-        options = self.cfg.get('compile_backbone', False)
-        if self.trains and options:
-            model.backbone.compile(**({} if options is True else options))
+        if self.trains:
+            compile_backbone(model, self.cfg.get('compile_backbone', False))
         return model
 
     @staticmethod

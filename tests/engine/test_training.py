@@ -131,6 +131,15 @@ def test_a_compiled_backbone_trains_to_the_same_weights(config):
     assert_close(*found, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize('changes, match', [
+    ({'compile_backbone': 'true'}, "'true': allowed are True, False or a dict.*mode"),
+    ({'compile_backbone.mdoe': 'default'}, "'mdoe'.*allowed are.*mode"),
+    ({'compile_backbone': True, 'model.backbone.with_cp': True}, 'with_cp exclude')])
+def test_what_compiling_refuses(config, changes, match):
+    with pytest.raises(ArgumentError, match=match):
+        runner.train(config(**changes))
+
+
 def test_accumulated_gradients_equal_the_whole_batch(config):
     whole, halves = config('whole'), config('halves', **{
         'train_dataloader.batch_size': 2, 'optim_wrapper.accumulative_counts': 2})

@@ -23,17 +23,17 @@ Affine = tuple[Tensor, Tensor]  # kernel, bias
 
 
 class FixedNorm(NamedTuple):
-    """What a batch norm computes with; all but ``eps`` are (C,)."""
+    """What a batch norm computes with, (C,); or several norms, as rows (norms, C)."""
 
     weight: Tensor | None
     bias: Tensor | None
-    eps: float
+    eps: float | Tensor  # of several, one number or a column (norms, 1)
     running_mean: Tensor
     running_var: Tensor
 
 
 def norm_scale_shift(norm) -> Affine:
-    """Return (C,) ``scale`` and ``shift`` with norm(x) = scale * x + shift."""
+    """Return ``scale`` and ``shift``, (C,) or rows, of norm(x) = scale * x + shift."""
     scale = (widen(norm.running_var) + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * widen(norm.weight)

@@ -80,12 +80,12 @@ def with_moments(norms: Sequence[_BatchNorm], moments: Sequence[Moments],
         count: Over how many values.
     """
     moments, count = _synchronize(moments, norms, count)
-    fixed = [uses_running_statistics(norm) for norm in norms]
-    _track(norms, fixed, *([vector.detach() for vector in vectors]
-                           for vectors in zip(*moments)), count)
-    return [FixedNorm(norm.weight, norm.bias, norm.eps, *(
-        (norm.running_mean, norm.running_var) if is_fixed else own))
-        for norm, is_fixed, own in zip(norms, fixed, moments)]
+    _track(norms, *([vector.detach() for vector in vectors]
+                    for vectors in zip(*moments)), count)
+    used = [(norm.running_mean, norm.running_var) if uses_running_statistics(norm)
+            else own for norm, own in zip(norms, moments)]
+    return [FixedNorm(norm.weight, norm.bias, norm.eps, *own)
+            for norm, own in zip(norms, used)]
 
 
 class _Combination:
@@ -138,7 +138,7 @@ class _Combination:
             centre = factor * centre
         if self.tracks:
             self.tracks = False
-            _track(norms, self.fixed, mean.detach(), var.detach(), count)
+            _track(norms, mean.detach().unbind(), var.detach().unbind(), count)
         if any(self.fixed):
             mean, var = (_with_running(norms, self.fixed, *rows) for rows in (
                 ('running_mean', mean), ('running_var', var)))
@@ -160,15 +160,16 @@ def _rows(vectors: Sequence[Tensor | None], fill: int) -> Tensor | None:
     known = next((vector for vector in vectors if vector is not None), None)
     if known is None:
         return None
-    return widen(torch.stack([torch.full_like(known, fill) if vector is None else vector
-                              for vector in vectors]))
+    filled = (torch.full_like(known, fill) if vector is None else vector
+              for vector in vectors)
+    return torch.stack([widen(vector) for vector in filled])
 
 
 def _with_running(norms: Sequence[_BatchNorm], fixed: Sequence[bool], name: str,
                   rows: Tensor) -> Tensor:
     """Return rows, those of norms that are fixed replaced by running statistics."""
     return torch.stack([getattr(norm, name).to(row.dtype) if is_fixed else row
-                        for norm, is_fixed, row in zip(norms, fixed, rows)])
+                        for norm, is_fixed, row in zip(norms, fixed, rows.unbind())])
 
 
 def _eps(norms: Sequence[_BatchNorm], like: Tensor) -> Tensor | float:
@@ -178,11 +179,11 @@ def _eps(norms: Sequence[_BatchNorm], like: Tensor) -> Tensor | float:
 
 
 @torch.no_grad()
-def _track(norms: Sequence[_BatchNorm], fixed: Sequence[bool], means: Sequence[Tensor],
+def _track(norms: Sequence[_BatchNorm], means: Sequence[Tensor],
            variances: Sequence[Tensor], count: Tensor | int) -> None:
     """Update running statistics as the norms themselves would."""
-    for norm, is_fixed, mean, var in zip(norms, fixed, means, variances):
-        if is_fixed or not (norm.training and norm.track_running_stats):
+    for norm, mean, var in zip(norms, means, variances):
+        if not (norm.training and norm.track_running_stats):
             continue
         norm.num_batches_tracked.add_(1)
         momentum = norm.momentum
