@@ -26,7 +26,7 @@ def read_list(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         shape: Of each entry; ``()`` of plain numbers.
 
     Raises:
-        DataError: It is no such list, or a number is NaN or infinite.
+        DataError: It is no such list, or a number is NaN or infinite in float32.
     """
     arrays = []
     try:
@@ -43,10 +43,13 @@ def read_list(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
             if array.shape != shape:
                 raise DataError(f'{where} has the shape {array.shape}, allowed is '
                                 f'{shape}. Take the file as it was downloaded.')
+            with np.errstate(over='ignore'):
+                array = array.astype(np.float32)
             if not np.isfinite(array).all():
-                raise DataError(f'{where} holds NaN or infinity. Mend it, or take the '
-                                'file as it was downloaded.')
-            arrays.append(array.astype(np.float32))
+                raise DataError(f'{where} holds NaN, infinity, or a number that float32 '
+                                'has not. Mend it, or take the file as it was '
+                                'downloaded.')
+            arrays.append(array)
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, DataError):
             raise

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 KINDS = ('checkpoints', 'resumes', 'pictures', 'exported', 'datasets',
-         'command_lines', 'kills')
+         'hands', 'command_lines', 'kills')
 
 
 def main() -> None:
