@@ -46,8 +46,8 @@ def read_list(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
             with np.errstate(over='ignore'):
                 array = array.astype(np.float32)
             if not np.isfinite(array).all():
-                raise DataError(f'{where} holds NaN, infinity, or a number that float32 '
-                                'has not. Mend it, or take the file as it was '
+                raise DataError(f'{where} holds NaN, infinity, or a number too large for '
+                                'float32. Mend it, or take the file as it was '
                                 'downloaded.')
             arrays.append(array)
     except (OSError, UnicodeDecodeError) as error:

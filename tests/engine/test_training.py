@@ -128,7 +128,7 @@ def test_a_compiled_backbone_trains_to_the_same_weights(config):
         assert bool(graphs) == bool(options)
         found.append(trained.model.state_dict())
     torch._dynamo.reset()
-    assert_close(*found, rtol=1e-3, atol=1e-5)
+    assert_close(*found)
 
 
 @pytest.mark.parametrize('changes, match', [
