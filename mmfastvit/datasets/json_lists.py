@@ -46,7 +46,7 @@ def read_list(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
             with np.errstate(over='ignore'):
                 array = array.astype(np.float32)
             if not np.isfinite(array).all():
-                raise DataError(f'{where} holds NaN, infinity, or a number too large for '
+                raise DataError(f'{where} holds NaN, infinity or more than fits '
                                 'float32. Mend it, or take the file as it was '
                                 'downloaded.')
             arrays.append(array)
