@@ -19,7 +19,8 @@ def compile_backbone(model: nn.Module, options: bool | dict[str, Any]) -> None:
             leaving the backbone as it is.
 
     Raises:
-        ArgumentError: ``options`` are none, or the backbone cannot be compiled.
+        ArgumentError: ``options`` are anything else, or this backbone cannot be
+            compiled.
     """
     if options is False:
         return
