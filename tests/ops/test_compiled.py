@@ -83,6 +83,12 @@ def test_operators_are_kept_but_in_exports_and_on_request(name):
         assert 'mmfastvit' not in str(program.graph)
 
 
+@torch.no_grad()
+def test_linear_maps_without_gradients():
+    function, tensors, _ = CASES['linear'](torch.contiguous_format)
+    assert operators_in(function, *tensors) == ['linear_of_rows']
+
+
 @pytest.mark.parametrize('keeps', [True, False])
 def test_what_pytorch_asks_of_operators(keeps):
     """Fake shapes and strides, gradients, no aliases."""
@@ -100,6 +106,8 @@ def test_what_pytorch_asks_of_operators(keeps):
                              tensor(6)))
     check(own.depthwise, (x, tensor(8, 1, 7, 7), tensor(8) if keeps else None, [3, 3]))
     check(own.batch_moments, (x, ))
+    check(own.linear_of_rows, (torch.randn(3, 8), torch.randn(4, 8),
+                               torch.randn(4) if keeps else None))
     check(own.conv_stem_in_strips, (
         maps(2, 3, 13, 10), 'gelu' if keeps else 'relu', [2, 2, 1],
         [tensor(4, 3, 3, 3), tensor(4), tensor(4, 1, 3, 3), tensor(4),

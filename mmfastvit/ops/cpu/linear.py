@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .. import functions
 from ..dispatch import is_cpu
+from ..library import operator
 
 HAS_ONEDNN = (torch.backends.mkldnn.is_available()
               and hasattr(torch.ops.mkldnn, '_linear_pointwise'))
@@ -13,10 +14,25 @@ HAS_ONEDNN = (torch.backends.mkldnn.is_available()
 FROM_ROWS = 128, 64
 
 
-@functions.linear.faster(takes=lambda x, *_, **__: (
-    not torch.is_grad_enabled() and is_cpu(x) and x.ndim > 1))
+def _takes(x: Tensor, *_: Tensor | None, **__: Tensor | None) -> bool:
+    return not torch.is_grad_enabled() and is_cpu(x) and x.ndim > 1
+
+
+@functions.linear.faster(takes=_takes)
 def _linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     return linear(x.flatten(0, -2), kernel, bias).view(*x.shape[:-1], len(kernel))
+
+
+# The compiler takes MKL's products where it does not know the kernel.
+@functions.linear.compiled(takes=_takes)
+def _as_operator(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mmfastvit.linear_of_rows(x.flatten(0, -2), kernel, bias).view(
+        *x.shape[:-1], len(kernel))
+
+
+@operator(lambda x, kernel, bias: x.new_empty(len(x), len(kernel)))
+def linear_of_rows(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    return linear(x, kernel, bias)
 
 
 def linear(x: Tensor, kernel: Tensor, bias: Tensor | None = None,
