@@ -18,7 +18,7 @@ from conftest import ROOT
 from helpers import build, distance
 from mmfastvit import ArgumentError, FastViT, reparameterize
 from mmfastvit.checkpoints.read import load_file
-from mmfastvit.engine import runner
+from mmfastvit.engine import compiling, runner
 from mmfastvit.engine.config import load_config
 from mmfastvit.models.reparam import run_branches
 from training_hooks import Record, losses
@@ -138,6 +138,12 @@ def test_a_compiled_backbone_trains_to_the_same_weights(config):
 def test_what_compiling_refuses(config, changes, match):
     with pytest.raises(ArgumentError, match=match):
         runner.train(config(**changes))
+
+
+def test_compiling_is_for_one_process(monkeypatch):
+    monkeypatch.setattr(compiling, 'is_distributed', lambda: True)
+    with pytest.raises(ArgumentError, match='for one process'):
+        compiling.compile_backbone(FastViT('t8'), True)
 
 
 def test_accumulated_gradients_equal_the_whole_batch(config):

@@ -33,8 +33,8 @@ def read(root: Path) -> list[np.ndarray]:
 
 
 def damaged(name: str, data: bytes, folder: Path, good: Path,
-            accepts: Callable[[Any], bool] | None = None, **about: Any) -> Case:
-    """Return a case with another content of one file."""
+            accepts: Callable[[Any], bool] | None = None, **options: Any) -> Case:
+    """Return a case with another content of one file; ``options`` are of ``Case``."""
     shutil.copytree(good / 'hands', folder / 'hands')
     write(folder / 'hands' / name, data)
     expected = read(good / 'hands')
@@ -44,7 +44,7 @@ def damaged(name: str, data: bytes, folder: Path, good: Path,
 
     # What is wrong between lists is said of the folder and the split.
     return Case(lambda: read(folder / 'hands'), accepts or is_equal,
-                (name, 'training lists', f'{folder / "hands"}: its lists'), **about)
+                (name, 'training lists', f'{folder / "hands"}: its lists'), **options)
 
 
 def bytes_of_a_list(random: Random, folder: Path, good: Path) -> Case:

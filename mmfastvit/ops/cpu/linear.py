@@ -30,7 +30,7 @@ def _as_operator(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tenso
         *x.shape[:-1], len(kernel))
 
 
-@operator(lambda x, kernel, bias: x.new_empty(len(x), len(kernel)))
+@operator(lambda x, kernel, bias: x.new_empty(x.shape[0], kernel.shape[0]))
 def linear_of_rows(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     return linear(x, kernel, bias)
 
