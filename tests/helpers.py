@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,17 @@ def side_of(arch: str | dict) -> int:
 def build(arch: str | dict = 'sa12', double: bool = True, **kwargs) -> Backbone:
     model = randomize(family_of(arch)(arch, **kwargs))
     return model.double() if double else model
+
+
+def assert_own_gradients(model: nn.Module) -> None:
+    """No two parameters' gradients lie in the same memory.
+
+    Adding to one, or clipping it, would change the other.
+    """
+    spans = sorted((p.grad.data_ptr(), p.grad.data_ptr() + p.grad.nbytes, name)
+                   for name, p in model.named_parameters() if p.grad is not None)
+    for (_, end, name), (start, _, other) in pairwise(spans):
+        assert end <= start, f'{name} and {other}'
 
 
 def build_timm(arch: str | dict) -> nn.Module:

@@ -10,6 +10,7 @@ from helpers import (
     BOTH,
     FASTERVIT_KIND,
     assert_outputs_close,
+    assert_own_gradients,
     build,
     family_of,
     side_of,
@@ -44,6 +45,7 @@ def test_every_parameter_gets_a_gradient(arch):
         without = [n for n, p in model.named_parameters()
                    if p.grad is None or not p.grad.abs().sum() > 0]
         assert not without
+        assert_own_gradients(model)
 
 
 @pytest.mark.parametrize('arch', BOTH)

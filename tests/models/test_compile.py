@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers import FASTERVIT_KIND, MCI3_KIND, SA12_KIND, build, side_of
+from helpers import (
+    FASTERVIT_KIND,
+    MCI3_KIND,
+    SA12_KIND,
+    assert_own_gradients,
+    build,
+    side_of,
+)
 from mmfastvit import reparameterize
 
 torch_attention = pytest.importorskip('torch.nn.attention')
@@ -20,6 +27,7 @@ def run(model, compiled, x):
     torch.manual_seed(1)
     if any(f.requires_grad for f in maps):
         sum((f * torch.randn_like(f)).sum() for f in maps).backward()
+        assert_own_gradients(model)
     return (maps, {n: p.grad for n, p in model.named_parameters()},
             model.state_dict())
 

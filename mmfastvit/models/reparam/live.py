@@ -11,6 +11,7 @@ The weights are differentiable functions of the statistics, by the same algebra
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, distributed, nn
@@ -149,7 +150,9 @@ class _Combination:
         if factor is not None:
             scale = scale * factor
         weights = [rows.sum(0) for rows in scale.split(self.terms_by_map)]
-        offset = shift.sum(0)
+        # Not shift.sum(0): PyTorch would give the biases one gradient, in the same
+        # memory, that clipping scales once for each (test_live.py).
+        offset = reduce(torch.add, shift.unbind())
         if self.residual:
             weights[0], offset = weights[0] + 1, offset + centres[0]
         return offset, weights, centres
