@@ -25,6 +25,8 @@ from mmfastvit.ops import widen
 from .fusion import FixedNorm, norm_scale_shift
 from .norms import uses_running_statistics
 
+SMALL = 2**20  # values of a map, 4 MB; memory for larger ones takes longer to find
+
 
 @dataclass(frozen=True)
 class Term:
@@ -56,9 +58,25 @@ def sum_of_norms(terms: Terms, residual: bool = False) -> Tensor:
         terms: Maps of one shape, and what to add up for each.
         residual: Whether to add the first map itself.
     """
+    if not residual and all(_is_one_norm(*term) for term in terms):
+        return reduce(Tensor.add_, (term.norm(x) for x, (term, ) in terms))
     combination = _Combination(terms, residual)
     return ops.sum_by_moments([x for x, _ in terms], combination,
                               combination.parameters)
+
+
+def _is_one_norm(x: Tensor, terms: list[Term]) -> bool:
+    """Whether PyTorch's own norm computes, and saves, no more than a weighted sum.
+
+    On small maps it is faster, since it has fewer operations. In low precision it
+    rounds each norm, and several processes would exchange once for each.
+    """
+    term, *others = terms
+    return (not others and term.factor is None and term.weight is None
+            and not isinstance(term.norm, nn.SyncBatchNorm)
+            and x.dtype == widen(x).dtype and x.shape[1] < x.numel() <= SMALL
+            # Torch 2.11's own is wrong for one picture with odd strides (test_live.py).
+            and (len(x) > 1 or x.stride(0) == x[0].numel()))
 
 
 def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> FixedNorm:

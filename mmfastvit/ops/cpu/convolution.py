@@ -44,6 +44,7 @@ def _is_slow_backward(x: Tensor, kernel: Tensor, bias=None, stride=(1, 1),
                       padding=(0, 0), dilation=(1, 1), groups=1) -> bool:
     return (is_cpu(x) and torch.is_grad_enabled() and is_channels_last(x)
             and groups == x.shape[1] == len(kernel) and stride == dilation == (1, 1)
+            and kernel.shape[3] > FAST_WIDTH
             and tuple(2 * p + 1 for p in padding) == kernel.shape[2:])
 
 
@@ -106,7 +107,7 @@ def _kernel_gradient(grad: Tensor, x: Tensor, kernel: Tensor,
             len(kernel), [False, True, False])[1]
 
     width = kernel.shape[3]
-    if width <= FAST_WIDTH or min(x.shape[2:]) < width:  # too small for oneDNN
+    if min(x.shape[2:]) < width:  # too small for oneDNN
         return gradient(x, kernel, padding)
     strips = []
     for start in range(0, width, FAST_WIDTH):
