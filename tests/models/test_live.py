@@ -75,9 +75,11 @@ def both_forms(layer, x, steps=2):
     return results
 
 
+@pytest.mark.parametrize('small', [0, 2**20])
 @pytest.mark.parametrize('norm', NORMS)
 @pytest.mark.parametrize('name', LAYERS)
-def test_equals_the_branches(name, norm):
+def test_equals_the_branches(name, norm, small, monkeypatch):
+    monkeypatch.setattr('mmfastvit.models.reparam.live.SMALL', small)
     layer = randomize(LAYERS[name](NORMS[norm])).double()
     x = torch.randn(shape_for(layer), dtype=torch.float64)
     live, branches = both_forms(layer, x)
