@@ -9,6 +9,18 @@ def is_channels_last(x: Tensor) -> bool:
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
+def as_new(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Return ``x`` with the strides that a new tensor would have.
+
+    ``contiguous`` leaves those of axes of one value as they are. Some of PyTorch's
+    kernels compute with them.
+    """
+    if min(x.shape) > 1:
+        return x.contiguous(memory_format=memory_format)
+    new = torch.empty_like(x, memory_format=memory_format)
+    return x if x.stride() == new.stride() else new.copy_(x)
+
+
 def rows(x: Tensor) -> Tensor:
     """(B, C, H, W) in channels_last -> (pixels, C), the same memory."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)

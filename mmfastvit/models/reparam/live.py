@@ -25,7 +25,9 @@ from mmfastvit.ops import widen
 from .fusion import FixedNorm, norm_scale_shift
 from .norms import uses_running_statistics
 
-SMALL = 2**20  # values of a map, 4 MB; memory for larger ones takes longer to find
+# Of the maps that PyTorch's own norms run on, 4 MB: each makes another one, and to
+# find memory for larger ones takes longer than the operations that are saved.
+MAX_VALUES = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,25 +60,26 @@ def sum_of_norms(terms: Terms, residual: bool = False) -> Tensor:
         terms: Maps of one shape, and what to add up for each.
         residual: Whether to add the first map itself.
     """
-    if not residual and all(_is_one_norm(*term) for term in terms):
+    if not residual and all(_suits_torch(*term) for term in terms):
+        # In place: nobody else sees a norm's output, and its gradient needs none.
         return reduce(Tensor.add_, (term.norm(x) for x, (term, ) in terms))
     combination = _Combination(terms, residual)
     return ops.sum_by_moments([x for x, _ in terms], combination,
                               combination.parameters)
 
 
-def _is_one_norm(x: Tensor, terms: list[Term]) -> bool:
-    """Whether PyTorch's own norm computes, and saves, no more than a weighted sum.
+def _suits_torch(x: Tensor, terms: list[Term]) -> bool:
+    """Whether PyTorch's own norm is as exact as a weighted sum, and faster.
 
-    On small maps it is faster, since it has fewer operations. In low precision it
-    rounds each norm, and several processes would exchange once for each.
+    It saves as much, and has fewer operations. In low precision it would round each
+    norm, and several processes would exchange once for each.
     """
     term, *others = terms
     return (not others and term.factor is None and term.weight is None
             and not isinstance(term.norm, nn.SyncBatchNorm)
-            and x.dtype == widen(x).dtype and x.shape[1] < x.numel() <= SMALL
-            # Torch 2.11's own is wrong for one picture with odd strides (test_live.py).
-            and (len(x) > 1 or x.stride(0) == x[0].numel()))
+            and x.dtype == widen(x).dtype and x.numel() <= MAX_VALUES
+            # Of axes of one value, it takes strides at their word (test_live.py).
+            and min(x.shape) > 1)
 
 
 def on_batch_statistics(norm: _BatchNorm, x: Tensor) -> FixedNorm:
@@ -169,7 +172,7 @@ class _Combination:
             scale = scale * factor
         weights = [rows.sum(0) for rows in scale.split(self.terms_by_map)]
         # Not shift.sum(0): PyTorch would give the biases one gradient, in the same
-        # memory, that clipping scales once for each (test_live.py).
+        # memory, that clipping scales once for each (test_backbone.py).
         offset = reduce(torch.add, shift.unbind())
         if self.residual:
             weights[0], offset = weights[0] + 1, offset + centres[0]
