@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 from .dispatch import twice_differentiable
 from .functions import Moments, by_channel, moments, sum_by_moments, weighted_sum, widen
-from .layouts import as_new, is_channels_last
+from .layouts import as_new
 from .library import operator
 
 
@@ -145,11 +145,13 @@ def _sums(grad: Tensor, x: Tensor, centre: Tensor) -> Moments:
 
     What a batch norm's backward pass computes first, which needs no other map.
     """
-    # Of other strides, torch 2.11 sums up wrongly (test_live.py).
-    layout = torch.channels_last if is_channels_last(x) and not x.is_contiguous() \
-        else torch.contiguous_format
+    for layout in (torch.contiguous_format, torch.channels_last):
+        if x.is_contiguous(memory_format=layout):
+            # Of other strides, torch 2.11 sums up wrongly (test_live.py).
+            grad, x = as_new(grad, layout), as_new(x, layout)
+            break
     one = torch.ones_like(centre)
-    grad, x = (as_new(t, layout) for t in (grad.to(x.dtype), x))
     _, of_weight, of_offset = torch.ops.aten.native_batch_norm_backward(
-        grad, x, one, None, None, centre, one, True, 0., [False, True, True])
+        grad.to(x.dtype), x, one, None, None, centre, one, True, 0.,
+        [False, True, True])
     return of_weight, of_offset
