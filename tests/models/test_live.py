@@ -285,13 +285,18 @@ def test_odd_strides(shape, max_values, monkeypatch):
     layouts = list(product((torch.contiguous_format, torch.channels_last), range(3)))
     for of_x, of_grad, step in product(layouts, layouts, (1, 2)):
         x = torch.randn(*shape[:2], *(step * side for side in shape[2:])).double()
-        x = restrided(x, *of_x)[:, :, ::step, ::step].requires_grad_()
+        x = restrided(x, *of_x)[:, :, ::step, ::step]
         grad = restrided(torch.randn(shape).double(), *of_grad)
         found = []
-        for context in (nullcontext(), ops.plain()):
+        # Beside a new tensor's strides, and plain operators.
+        for as_new, context in ((lambda t: t, nullcontext()),
+                                (lambda t: torch.empty(shape).double().copy_(t),
+                                 ops.plain())):
+            seen = as_new(x.detach()).requires_grad_()
             with context:
-                out = sum_of_norms([(x, [Term(norm)])])
-            found.append(torch.autograd.grad(out, [x, *norm.parameters()], grad))
+                out = sum_of_norms([(seen, [Term(norm)])])
+            found.append(torch.autograd.grad(out, [seen, *norm.parameters()],
+                                             as_new(grad)))
         assert_close(*found)
 
 

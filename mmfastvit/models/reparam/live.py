@@ -4,7 +4,8 @@ Each channel of norm(f * u) is affine in u, also while training: the mean and
 variance of f * u are f and f^2 times those of u. So the branches, norms, layer
 scale and skip of a layer are one weighted sum of its input and of the
 convolutions that cannot be avoided. Nothing else is computed at full size, and
-nothing else is saved for the backward pass.
+nothing else is saved for the backward pass. Where a small map has a single norm, there
+is nothing to combine, and PyTorch's own norm runs.
 
 The weights are differentiable functions of the statistics, by the same algebra
 (:mod:`mmfastvit.models.reparam.fusion`) that folds a network on running statistics.
